@@ -1,0 +1,120 @@
+"""What every backend is: the life cycle and the checks live here, a backend fills in load, infer and unload."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.bundle import Bundle
+from fer_deploy.errors import BackendError
+from fer_deploy.labels import INPUT_SHAPE
+
+Images = NDArray[np.uint8]
+Probabilities = NDArray[np.float32]
+
+
+class Backend(ABC):
+    """One model form, loaded into one runtime on one device.
+
+    Args:
+        bundle: Where the model comes from.
+        precision: Of the artefact (``fp32``, ...), or one that the runtime makes of fp32 (``bf16``).
+        device: ``cpu``, ``cuda``, ...; the backend refuses what it cannot really use.
+        threads: Threads of the runtime; ``None`` leaves it to the backend (physical cores).
+
+    Attributes:
+        name: The backend's name in options and tables.
+        install: What to ``pip install`` when it is missing; several to choose from.
+        precisions: What it can be asked for.
+        devices: What it can be asked for.
+        effective: After open: the type that the runtime really computes in.
+        runtime: After open: the runtime's name and version.
+    """
+
+    name: ClassVar[str]
+    install: ClassVar[tuple[str, ...]]
+    precisions: ClassVar[tuple[str, ...]]
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+
+    def __init__(self, bundle: Bundle, precision: str = "fp32", device: str = "cpu", threads: int | None = None) -> None:
+        if precision not in self.precisions:
+            raise BackendError(f"The {self.name} backend has no precision {precision}; it has: {', '.join(self.precisions)}")
+        if device not in self.devices:
+            raise BackendError(f"The {self.name} backend has no device {device}; it has: {', '.join(self.devices)}")
+        self.bundle = bundle
+        self.precision = precision
+        self.device = device
+        self.threads = threads
+        self.effective = ""
+        self.runtime = ""
+        self._open = False
+
+    def open(self) -> Self:
+        """Loads the model; afterwards ``effective`` and ``runtime`` tell what is in use.
+
+        Raises:
+            MissingDependencyError: The runtime is not installed.
+            BackendError: The runtime does not use what was asked for.
+            BundleError: The bundle lacks the file, or it does not match its hash.
+        """
+        if not self._open:
+            self._load()
+            self._open = True
+        return self
+
+    def close(self) -> None:
+        """Frees the runtime's memory; a closed backend can be opened again."""
+        if self._open:
+            self._open = False
+            self._unload()
+
+    def run(self, batch: Images) -> Probabilities:
+        """Classifies one batch.
+
+        Args:
+            batch: uint8, shape (N, 48, 48, 1), N >= 1, gray, 0..255.
+
+        Returns:
+            float32, shape (N, 7), rows sum to 1, columns in the order of ``LABELS``.
+
+        Raises:
+            BackendError: The backend is not open, or the batch does not fit the contract.
+        """
+        self._check(batch)
+        return self._infer(batch)
+
+    def run_stream(self, batches: Iterable[Images]) -> Iterator[Probabilities]:
+        """Classifies batches in order; a runtime that can keep several in flight overrides this."""
+        for batch in batches:
+            yield self.run(batch)
+
+    def _check(self, batch: Any) -> None:
+        if not self._open:
+            raise BackendError(f"The {self.name} backend is not open: call open() or use it in a with statement")
+        if not isinstance(batch, np.ndarray) or batch.dtype != np.uint8 or batch.shape[1:] != INPUT_SHAPE or not len(batch):
+            got = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else type(batch).__name__
+            raise BackendError(f"A batch must be uint8 of shape (N, {', '.join(map(str, INPUT_SHAPE))}), N >= 1; got {got}")
+
+    @abstractmethod
+    def _load(self) -> None:
+        """Imports the runtime, loads the model, sets ``effective`` and ``runtime``."""
+
+    @abstractmethod
+    def _infer(self, batch: Images) -> Probabilities:
+        """Runs a checked batch."""
+
+    def _unload(self) -> None:
+        """Drops what ``_load`` made."""
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,28 @@
+"""Backends by name: strings, resolved on use, so that no runtime is imported before it is wanted."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from fer_deploy.backends.base import Backend
+from fer_deploy.errors import UsageError
+
+BACKENDS: Final = {
+    "keras": "fer_deploy.backends.keras:KerasBackend",
+    "onnx": "fer_deploy.backends.onnxruntime:OnnxRuntimeBackend",
+    "openvino": "fer_deploy.backends.openvino:OpenVinoBackend",
+}
+
+
+def backend_class(name: str) -> type[Backend]:
+    """Returns the class of a backend.
+
+    Raises:
+        UsageError: There is no backend of that name.
+    """
+    if name not in BACKENDS:
+        raise UsageError(f"There is no backend {name!r}; there are: {', '.join(BACKENDS)}")
+    module, _, attribute = BACKENDS[name].partition(":")
+    found: type[Backend] = getattr(import_module(module), attribute)
+    return found

@@ -1,0 +1,200 @@
+"""The bundle: a folder with ``bundle.json`` and every form of one model, each with its hash.
+
+The manifest is plain JSON so that other tools can read it. Loading validates it completely; a file is hashed
+before it is handed to a runtime, so a damaged or exchanged model is refused rather than run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from fer_deploy.errors import BundleError
+from fer_deploy.labels import INPUT_SHAPE, LABELS
+
+MANIFEST: Final = "bundle.json"
+FORMAT_VERSION: Final = 1
+MAX_MANIFEST_BYTES: Final = 4 << 20
+ASSETS: Final = Path(__file__).parent / "assets"
+FORMATS: Final = ("keras", "onnx")
+PRECISIONS: Final = ("fp32", "fp16", "int8", "int8-trt")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One file of a bundle.
+
+    Args:
+        file: Path relative to the bundle, with forward slashes.
+        format: ``keras`` or ``onnx``.
+        precision: ``fp32``, ``fp16``, ``int8`` or ``int8-trt``.
+        size: Bytes.
+        sha256: Hexadecimal digest of the file.
+        made_with: How it was made (tool versions, opset, ...), for people to read.
+    """
+
+    file: str
+    format: str
+    precision: str
+    size: int
+    sha256: str
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded manifest and the folder that it lies in.
+
+    Args:
+        path: The bundle's folder.
+        name: What the model is called in tables.
+        source_sha256: Digest of the Keras file that everything was made from.
+        artefacts: The bundle's files.
+        training: What the model's training recorded of itself (recipe, data, accuracy), possibly empty.
+    """
+
+    path: Path
+    name: str
+    source_sha256: str
+    artefacts: tuple[Artefact, ...]
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> Bundle:
+        """Reads and validates a bundle's manifest.
+
+        Args:
+            path: The bundle's folder or its ``bundle.json``; ``None`` or ``"default"`` for the shipped one.
+
+        Raises:
+            BundleError: There is no bundle, or its manifest is not valid.
+        """
+        folder = ASSETS / "default" if path in (None, "default") else Path(path or "")
+        if folder.name == MANIFEST:
+            folder = folder.parent
+        manifest = folder / MANIFEST
+        try:
+            if manifest.stat().st_size > MAX_MANIFEST_BYTES:
+                raise BundleError(f"{manifest} is larger than {MAX_MANIFEST_BYTES} bytes: not a manifest of ours")
+            raw = json.loads(manifest.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BundleError(
+                f"{folder} is not a bundle: cannot read {MANIFEST} ({error.strerror}). "
+                "Make one with: fer-deploy export model.keras"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise BundleError(
+                f"{manifest} is damaged: not valid JSON ({error}). Make the bundle again with: fer-deploy export"
+            ) from error
+        try:
+            return cls._from_manifest(folder, raw)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{manifest} is damaged: {error}. Make the bundle again with: fer-deploy export") from error
+
+    @classmethod
+    def _from_manifest(cls, folder: Path, raw: Any) -> Bundle:
+        if not isinstance(raw, dict):
+            raise ValueError("the manifest is not a JSON object")
+        if raw.get("format_version") != FORMAT_VERSION:
+            raise ValueError(f"format_version is {raw.get('format_version')!r}, this program reads {FORMAT_VERSION}")
+        if tuple(_typed(raw, "labels", list)) != LABELS:
+            raise ValueError(f"labels are {raw['labels']!r}, expected {list(LABELS)}")
+        if _typed(raw, "input", dict) != input_contract():
+            raise ValueError(f"input is {raw['input']!r}, expected {input_contract()}")
+        artefacts = tuple(_artefact(entry) for entry in _typed(raw, "artefacts", list))
+        if not artefacts:
+            raise ValueError("it lists no artefact")
+        return cls(
+            path=folder,
+            name=_typed(raw, "name", str),
+            source_sha256=_typed(raw, "source_sha256", str),
+            artefacts=artefacts,
+            training=_typed(raw, "training", dict),
+        )
+
+    def save(self) -> None:
+        """Writes the manifest into the bundle's folder, whole or not at all."""
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "labels": list(LABELS),
+            "input": input_contract(),
+            "source_sha256": self.source_sha256,
+            "artefacts": [asdict(artefact) for artefact in self.artefacts],
+            "training": dict(self.training),
+        }
+        partial = self.path / (MANIFEST + ".partial")
+        partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self.path / MANIFEST)
+
+    def find(self, format: str, precision: str = "fp32") -> Artefact | None:
+        """Returns the artefact of that format and precision, or None."""
+        for artefact in self.artefacts:
+            if (artefact.format, artefact.precision) == (format, precision):
+                return artefact
+        return None
+
+    def read(self, format: str, precision: str = "fp32") -> bytes:
+        """Returns an artefact's bytes after checking its size and hash.
+
+        Raises:
+            BundleError: The bundle has no such artefact, or the file is missing or not the one in the manifest.
+        """
+        artefact = self.find(format, precision)
+        if artefact is None:
+            have = ", ".join(f"{a.format} {a.precision}" for a in self.artefacts)
+            raise BundleError(f"The bundle {self.path} has no {format} model in {precision}; it has: {have}")
+        path = self.path / artefact.file
+        try:
+            if path.resolve().is_relative_to(self.path.resolve()) and path.stat().st_size == artefact.size:
+                content = path.read_bytes()
+                if hashlib.sha256(content).hexdigest() == artefact.sha256:
+                    return content
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read ({error.strerror}); the bundle is incomplete") from error
+        raise BundleError(
+            f"{path} is not the file that the bundle's manifest names (size or SHA-256 differs): "
+            "truncated, changed or exchanged. Make the bundle again with: fer-deploy export"
+        )
+
+
+def input_contract() -> dict[str, Any]:
+    """What every model form takes, as the manifest states it."""
+    return {"name": "image", "dtype": "uint8", "shape": ["N", *INPUT_SHAPE], "layout": "NHWC"}
+
+
+def describe_file(folder: Path, file: str, format: str, precision: str, made_with: Mapping[str, Any]) -> Artefact:
+    """Makes the manifest entry of a file that lies in a bundle's folder."""
+    content = (folder / file).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return Artefact(file, format, precision, len(content), digest, made_with)
+
+
+def _artefact(entry: Any) -> Artefact:
+    if not isinstance(entry, dict):
+        raise ValueError("an artefact is not a JSON object")
+    artefact = Artefact(
+        file=_typed(entry, "file", str),
+        format=_typed(entry, "format", str),
+        precision=_typed(entry, "precision", str),
+        size=_typed(entry, "size", int),
+        sha256=_typed(entry, "sha256", str),
+        made_with=_typed(entry, "made_with", dict),
+    )
+    path = PurePosixPath(artefact.file)
+    if path.is_absolute() or ".." in path.parts or "\\" in artefact.file or not path.name:
+        raise ValueError(f"the path {artefact.file!r} leads out of the bundle")
+    if artefact.format not in FORMATS or artefact.precision not in PRECISIONS:
+        raise ValueError(f"unknown kind of artefact: {artefact.format} {artefact.precision}")
+    return artefact
+
+
+def _typed(raw: Mapping[str, Any], key: str, kind: type) -> Any:
+    value = raw.get(key)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{key!r} is missing or not of type {kind.__name__}")
+    return value

@@ -1,0 +1,65 @@
+"""Every error that fer-deploy raises on purpose.
+
+FerDeployError                  anything below; its text is meant for the user, as it stands
+├── UsageError                  the request makes no sense (unknown option value, nothing to do)
+├── MissingDependencyError      a package that the request needs is not installed
+├── BackendError                a backend, device or precision that was asked for is not in use
+├── BundleError                 a bundle is missing, damaged, or not one of ours
+├── ModelError                  a Keras or ONNX model is unreadable or does not fit the contract
+├── DataError                   a data set is not FER-2013 or holds bad rows
+├── ImageError                  one picture cannot be read (costs one row, never the run)
+├── OutputError                 results cannot be written where they were asked for
+└── TrainingError               a recipe is wrong or a training cannot start, resume or go on
+"""
+
+from __future__ import annotations
+
+
+class FerDeployError(Exception):
+    """Base of all errors that fer-deploy raises on purpose; the text names the thing and the next step."""
+
+
+class UsageError(FerDeployError):
+    """The request itself makes no sense."""
+
+
+class MissingDependencyError(FerDeployError):
+    """A package that the request needs is not installed.
+
+    Args:
+        what: What needs the package, for example ``"The onnx backend"``.
+        install: One or more requirement strings; with several, the user picks one of them.
+    """
+
+    def __init__(self, what: str, *install: str) -> None:
+        self.install = install
+        lines = " or ".join(f"pip install '{requirement}'" for requirement in install)
+        super().__init__(f"{what} is not installed here. Install it with: {lines}")
+
+
+class BackendError(FerDeployError):
+    """A backend, device or precision that was asked for is not in use."""
+
+
+class BundleError(FerDeployError):
+    """A bundle is missing, damaged, or not one of ours."""
+
+
+class ModelError(FerDeployError):
+    """A model file is unreadable or does not fit the input and output contract."""
+
+
+class DataError(FerDeployError):
+    """A data set is not FER-2013, or holds bad rows."""
+
+
+class ImageError(FerDeployError):
+    """One picture cannot be read."""
+
+
+class OutputError(FerDeployError):
+    """Results cannot be written where they were asked for."""
+
+
+class TrainingError(FerDeployError):
+    """A recipe is wrong, or a training cannot start, resume or go on."""
