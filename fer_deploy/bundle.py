@@ -93,7 +93,9 @@ class Bundle:
         try:
             return cls._from_manifest(folder, raw)
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"{manifest} is damaged: {error}. Make the bundle again with: fer-deploy export") from error
+            raise BundleError(
+                f"{manifest} is damaged: {error}. Make the bundle again with: fer-deploy export"
+            ) from error
 
     @classmethod
     def _from_manifest(cls, folder: Path, raw: Any) -> Bundle:

@@ -41,9 +41,13 @@ class Backend(ABC):
     precisions: ClassVar[tuple[str, ...]]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
-    def __init__(self, bundle: Bundle, precision: str = "fp32", device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, precision: str = "fp32", device: str = "cpu", threads: int | None = None
+    ) -> None:
         if precision not in self.precisions:
-            raise BackendError(f"The {self.name} backend has no precision {precision}; it has: {', '.join(self.precisions)}")
+            raise BackendError(
+                f"The {self.name} backend has no precision {precision}; it has: {', '.join(self.precisions)}"
+            )
         if device not in self.devices:
             raise BackendError(f"The {self.name} backend has no device {device}; it has: {', '.join(self.devices)}")
         self.bundle = bundle
@@ -96,9 +100,16 @@ class Backend(ABC):
     def _check(self, batch: Any) -> None:
         if not self._open:
             raise BackendError(f"The {self.name} backend is not open: call open() or use it in a with statement")
-        if not isinstance(batch, np.ndarray) or batch.dtype != np.uint8 or batch.shape[1:] != INPUT_SHAPE or not len(batch):
+        if (
+            not isinstance(batch, np.ndarray)
+            or batch.dtype != np.uint8
+            or batch.shape[1:] != INPUT_SHAPE
+            or not len(batch)
+        ):
             got = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else type(batch).__name__
-            raise BackendError(f"A batch must be uint8 of shape (N, {', '.join(map(str, INPUT_SHAPE))}), N >= 1; got {got}")
+            raise BackendError(
+                f"A batch must be uint8 of shape (N, {', '.join(map(str, INPUT_SHAPE))}), N >= 1; got {got}"
+            )
 
     @abstractmethod
     def _load(self) -> None:

@@ -10,8 +10,12 @@ import typer
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
 DataArgument = Annotated[
     Path,
-    typer.Argument(help="FER-2013: Kaggle's zip, the same unpacked, fer2013.csv or icml_face_data.csv (also zipped or gzipped)."),
+    typer.Argument(
+        help="FER-2013: Kaggle's zip, the same unpacked, fer2013.csv or icml_face_data.csv (also zipped or gzipped)."
+    ),
 ]
 DataOption = Annotated[Path, typer.Option("--data", help="FER-2013 in any form that 'fer-deploy data info' reads.")]
-SkipBadOption = Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and count them instead of stopping.")]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave bad rows out and count them instead of stopping.")
+]
 BundleOption = Annotated[str, typer.Option("--bundle", help="A bundle's folder; 'default' is the one that ships.")]

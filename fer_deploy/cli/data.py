@@ -1,0 +1,9 @@
+"""Placeholder."""
+
+import typer
+
+app = typer.Typer()
+
+
+def data() -> None:
+    """Not there yet."""

@@ -1,0 +1,9 @@
+"""Placeholder."""
+
+import typer
+
+app = typer.Typer()
+
+
+def export() -> None:
+    """Not there yet."""

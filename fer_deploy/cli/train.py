@@ -1,0 +1,9 @@
+"""Placeholder."""
+
+import typer
+
+app = typer.Typer()
+
+
+def train() -> None:
+    """Not there yet."""

@@ -1,0 +1,102 @@
+"""The 38-layer network: convolutional blocks A and B, then a fully connected block.
+
+Blocks A and B hold two stages each; a stage is (convolution, batch normalisation, ReLU) twice, pooling, dropout:
+2 x 2 x 8 = 32 layers. The fully connected block is global average pooling, dense, batch normalisation, ReLU,
+dropout and the softmax layer: 6 more. The Input and the scaling of pixels are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fer_deploy.errors import MissingDependencyError, UsageError
+from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
+
+if TYPE_CHECKING:
+    import keras
+
+NUM_LAYERS = 38
+STAGE_NAMES = ("a1", "a2", "b1", "b2")
+
+
+def build_model(
+    widths: Sequence[int] = (64, 128, 256, 256),
+    dense_units: int = 256,
+    stem_stride: int = 2,
+    dropout: Sequence[float] = (0.0, 0.05, 0.1, 0.15, 0.3),
+    policy: str = "float32",
+) -> keras.Model:
+    """Builds the network with random weights.
+
+    Args:
+        widths: Channels of the four stages a1, a2 (block A), b1, b2 (block B).
+        dense_units: Units of the hidden dense layer.
+        stem_stride: Stride of the very first convolution, 1 or 2; with 2 everything after it works at 24x24 and
+            below, which is where the time at inference goes.
+        dropout: Rates after the four stages and before the softmax layer.
+        policy: Keras dtype policy of the layers (``float32``, ``mixed_bfloat16``, ``mixed_float16``); the softmax
+            layer is float32 always.
+
+    Returns:
+        An uncompiled functional model. Input ``image``: float32 or uint8-valued, shape (N, 48, 48, 1), 0..255.
+        Output ``probabilities``: float32, shape (N, 7), rows sum to 1.
+
+    Raises:
+        UsageError: The shape arguments do not describe such a network.
+    """
+    if len(widths) != len(STAGE_NAMES) or len(dropout) != len(STAGE_NAMES) + 1 or stem_stride not in (1, 2):
+        raise UsageError(
+            "build_model takes four widths, five dropout rates and a stem stride of 1 or 2; "
+            f"got widths {tuple(widths)}, dropout {tuple(dropout)}, stem stride {stem_stride}"
+        )
+    layers = import_keras().layers
+    inputs = layers.Input(INPUT_SHAPE, name="image")
+    x = layers.Rescaling(1 / 64, offset=-2.0, name="scale", dtype=policy)(inputs)
+    for stage, (name, width, rate) in enumerate(zip(STAGE_NAMES, widths, dropout, strict=False)):
+        for n in (1, 2):
+            stride = stem_stride if stage == 0 and n == 1 else 1
+            x = _convolution(f"{name}_conv{n}", width, stride, policy)(x)
+            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm{n}", dtype=policy)(x)
+            x = layers.ReLU(name=f"{name}_relu{n}", dtype=policy)(x)
+        x = layers.MaxPooling2D(2, padding="same", name=f"{name}_pool", dtype=policy)(x)
+        x = layers.Dropout(rate, name=f"{name}_drop", dtype=policy)(x)
+    x = layers.GlobalAveragePooling2D(name="fc_pool", dtype=policy)(x)
+    x = layers.Dense(dense_units, use_bias=False, kernel_initializer="he_normal", name="fc_dense", dtype=policy)(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="fc_norm", dtype=policy)(x)
+    x = layers.ReLU(name="fc_relu", dtype=policy)(x)
+    x = layers.Dropout(dropout[-1], name="fc_drop", dtype=policy)(x)
+    outputs = layers.Dense(NUM_CLASSES, activation="softmax", name="probabilities", dtype="float32")(x)
+    return import_keras().Model(inputs, outputs, name="fer38")
+
+
+def count_layers(model: keras.Model) -> int:
+    """Counts a model's layers, the Input and the scaling of pixels left out."""
+    kinds = [type(layer).__name__ for layer in model.layers]
+    return sum(kind not in ("InputLayer", "Rescaling") for kind in kinds)
+
+
+def import_keras() -> Any:
+    """Imports Keras 3.
+
+    Raises:
+        MissingDependencyError: Keras, or the framework that it is set to use, is not installed.
+    """
+    try:
+        import keras
+    except ImportError as error:
+        raise MissingDependencyError("Keras with TensorFlow, JAX or PyTorch", "fer-deploy[train]") from error
+    return keras
+
+
+def _convolution(name: str, width: int, stride: int, policy: str) -> keras.Layer:
+    return import_keras().layers.Conv2D(
+        width,
+        3,
+        strides=stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name,
+        dtype=policy,
+    )
