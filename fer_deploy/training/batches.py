@@ -1,0 +1,55 @@
+"""Batches of augmented pictures, made ahead of the training step; each depends on its seed and place alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.data.fer2013 import Partition
+from fer_deploy.labels import NUM_CLASSES
+from fer_deploy.training.augmentation import augment
+from fer_deploy.training.recipe import Stage
+
+AHEAD = 4
+
+
+def steps_per_epoch(pictures: int, batch_size: int) -> int:
+    """Whole batches in an epoch; the rest of the pictures waits for the next epoch's order."""
+    return max(1, pictures // batch_size)
+
+
+def epoch_batches(
+    training: Partition, stage: Stage, seed: tuple[int, ...], workers: int = 1
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Yields one epoch in an order of its own.
+
+    Args:
+        training: The pictures.
+        stage: Batch size and augmentation.
+        seed: Names the epoch; equal seeds give equal batches, however many workers there are.
+        workers: Threads that augment.
+
+    Yields:
+        Pictures, float32, shape (B, 48, 48, 1), about 0..255, and one-hot labels, float32, shape (B, 7).
+    """
+    order = np.random.default_rng(seed).permutation(len(training))
+    size = min(stage.batch_size, len(training))
+
+    def make(step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        chosen = order[step * size : (step + 1) * size]
+        random = np.random.default_rng((*seed, step))
+        images = augment(training.images[chosen], stage.augmentation, random)
+        return images, np.eye(NUM_CLASSES, dtype=np.float32)[training.labels[chosen]]
+
+    waiting: deque[int] = deque(range(steps_per_epoch(len(training), stage.batch_size)))
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = deque(pool.submit(make, waiting.popleft()) for _ in range(min(AHEAD + workers, len(waiting))))
+        while ahead:
+            batch = ahead.popleft().result()
+            if waiting:
+                ahead.append(pool.submit(make, waiting.popleft()))
+            yield batch

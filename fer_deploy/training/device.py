@@ -1,0 +1,55 @@
+"""What Keras computes on, and the precision that it computes fastest in there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fer_deploy.training.model import import_keras
+
+
+def gpu_name() -> str | None:
+    """Name of the GPU that Keras's framework uses, or None where it computes on the CPU."""
+    framework = import_keras().backend.backend()
+    if framework == "torch":
+        import torch
+
+        return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    if framework == "jax":
+        import jax
+
+        return str(jax.devices()[0].device_kind) if jax.default_backend() == "gpu" else None
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else None
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text(encoding="utf-8").split() if cpuinfo.exists() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def resolve_precision(precision: str) -> str:
+    """Turns ``auto`` into the Keras dtype policy that is fast here; other values pass."""
+    if precision != "auto":
+        return precision
+    on_gpu = gpu_name() is not None
+    # TensorFlow's and JAX's CPU convolutions gain nothing from bfloat16
+    fast = on_gpu or (import_keras().backend.backend() == "torch" and cpu_has_bfloat16())
+    return "mixed_bfloat16" if fast else "float32"
+
+
+def describe_device() -> dict[str, Any]:
+    """The framework with its version, and the device, for reports."""
+    keras = import_keras()
+    framework = keras.backend.backend()
+    module = __import__({"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}[framework])
+    return {
+        "keras": keras.__version__,
+        "framework": framework,
+        "framework_version": str(module.__version__),
+        "gpu": gpu_name(),
+    }

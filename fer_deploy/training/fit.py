@@ -1,0 +1,259 @@
+"""Training: stages of a recipe, one after the other, on any Keras backend, resumable after every epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.data.fer2013 import PUBLIC, TRAINING, Fer2013, Partition
+from fer_deploy.errors import TrainingError
+from fer_deploy.training.batches import epoch_batches, steps_per_epoch
+from fer_deploy.training.checkpoint import FILE, Arrays, Checkpoint
+from fer_deploy.training.device import describe_device, resolve_precision
+from fer_deploy.training.model import build_model, import_keras
+from fer_deploy.training.recipe import Recipe, Stage
+from fer_deploy.training.torch_speed import fuse_batch_norm
+
+if TYPE_CHECKING:
+    import keras
+
+Report = Callable[[str, dict[str, Any]], None]
+"""Called as ``report(event, details)`` with the events ``start``, ``step`` and ``epoch``."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training leads to.
+
+    Args:
+        model: float32 network with the weights that scored best on PublicTest.
+        history: One row per epoch: stage, epoch, loss, accuracy, public_accuracy, learning_rate, seconds.
+        best: The row of the epoch whose weights were kept.
+        device: What it ran on, and in which precision.
+    """
+
+    model: keras.Model
+    history: list[dict[str, Any]]
+    best: dict[str, Any]
+    device: dict[str, Any]
+
+
+def fit(data: Fer2013, recipe: Recipe, output: Path, resume: bool = False, report: Report | None = None) -> Fitted:
+    """Trains a network; PrivateTest is not touched.
+
+    Args:
+        data: FER-2013 with the partitions Training and PublicTest.
+        recipe: What to do.
+        output: Folder of the checkpoint; made if it is not there.
+        resume: Go on from the folder's checkpoint.
+        report: Gets progress.
+
+    Raises:
+        TrainingError: The folder holds another training, or there is nothing to resume.
+        MissingDependencyError: Keras or its framework is not installed.
+    """
+    import_keras()
+    return _Training(data, recipe, output, report or (lambda event, details: None)).run(resume)
+
+
+class _Training:
+    def __init__(self, data: Fer2013, recipe: Recipe, output: Path, report: Report) -> None:
+        self.recipe = recipe
+        self.output = output
+        self.report = report
+        self.public = data.partition(PUBLIC)
+        self.training = _choose(data.partition(TRAINING), recipe.pictures, recipe.seed)
+        self.policy = resolve_precision(recipe.precision)
+        self.device = {**describe_device(), "precision": self.policy}
+        keras = import_keras()
+        self.identity = {
+            "recipe": _as_json(dataclasses.asdict(recipe)),
+            "training_sha256": self.training.fingerprint(),
+            "public_sha256": self.public.fingerprint(),
+            "framework": f"{keras.backend.backend()}, {self.policy}",
+        }
+
+    def run(self, resume: bool) -> Fitted:
+        state = self._begin(resume)
+        self.report("start", {"device": self.device, "epochs": self.recipe.epochs, "done": len(state.history)})
+        keras = import_keras()
+        keras.utils.set_random_seed(self.recipe.seed)
+        model = self._build(self.policy)
+        for index in range(state.stage, len(self.recipe.stages)):
+            if index > state.stage:
+                state.stage, state.epoch, state.optimizer = index, 0, []
+            self._run_stage(model, state)
+        best = self._build("float32")
+        best.set_weights(state.best)
+        return Fitted(best, state.history, state.best_row, self.device)
+
+    def _begin(self, resume: bool) -> Checkpoint:
+        if resume:
+            state = Checkpoint.load(self.output)
+            for key, value in self.identity.items():
+                if state.identity.get(key) != value:
+                    raise TrainingError(
+                        f"{self.output / FILE} belongs to another training (its {key} differs); "
+                        "resume with the same recipe, data and Keras backend, or choose another --output"
+                    )
+            return state
+        if (self.output / FILE).exists():
+            raise TrainingError(
+                f"{self.output} holds an unfinished training: go on with --resume, or choose another --output"
+            )
+        self.output.mkdir(parents=True, exist_ok=True)
+        return Checkpoint(self.identity)
+
+    def _build(self, policy: str) -> keras.Model:
+        model = build_model(**dataclasses.asdict(self.recipe.model), policy=policy)
+        fuse_batch_norm(model)
+        return model
+
+    def _run_stage(self, model: keras.Model, state: Checkpoint) -> None:
+        stage = self.recipe.stages[state.stage]
+        if state.epoch == 0 and stage.initial:
+            _load_weights(model, Path(stage.initial))
+        elif state.epoch == 0 and state.stage > 0:
+            model.set_weights(state.best)
+        optimizer = _optimizer(stage, steps_per_epoch(len(self.training), stage.batch_size))
+        smoothing = {"label_smoothing": stage.label_smoothing}
+        loss = import_keras().losses.CategoricalCrossentropy(**smoothing)
+        model.compile(optimizer, loss, metrics=["accuracy"])
+        optimizer.build(model.trainable_variables)
+        if state.epoch > 0:
+            _assign(_variables(model), state.model)
+            _assign(optimizer.variables, state.optimizer)
+        for epoch in range(state.epoch, stage.epochs):
+            row = self._run_epoch(model, state, epoch)
+            self.report("epoch", row)
+
+    def _run_epoch(self, model: keras.Model, state: Checkpoint, epoch: int) -> dict[str, Any]:
+        stage = self.recipe.stages[state.stage]
+        seed = (self.recipe.seed, state.stage, epoch)
+        import_keras().utils.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        steps = steps_per_epoch(len(self.training), stage.batch_size)
+        sums = {"loss": 0.0, "accuracy": 0.0}
+        started = time.monotonic()
+        for step, (images, labels) in enumerate(epoch_batches(self.training, stage, seed), 1):
+            logs = model.train_on_batch(images, labels, return_dict=True)
+            if not math.isfinite(logs["loss"]):
+                raise TrainingError(f"The loss became {logs['loss']} in epoch {epoch + 1}: lower the learning rate")
+            sums = {name: total + float(logs[name]) for name, total in sums.items()}
+            details = {"epoch": len(state.history) + 1, "step": step, "steps": steps, "pictures": len(images)}
+            self.report("step", {**details, **{name: total / step for name, total in sums.items()}})
+        seconds = time.monotonic() - started
+        average = _averaged_weights(model, stage)
+        row = {
+            "stage": state.stage + 1,
+            "epoch": len(state.history) + 1,
+            "loss": sums["loss"] / steps,
+            "accuracy": sums["accuracy"] / steps,
+            "public_accuracy": self._score(model, average),
+            "learning_rate": float(np.asarray(model.optimizer.learning_rate)),
+            "images_per_s": steps * min(stage.batch_size, len(self.training)) / seconds,
+            "seconds": seconds,
+        }
+        state.epoch = epoch + 1
+        state.history.append(row)
+        state.model, state.optimizer = _values(_variables(model)), _values(model.optimizer.variables)
+        if row["public_accuracy"] >= state.best_row.get("public_accuracy", 0.0):
+            state.best, state.best_row = average, row
+        state.save(self.output)
+        return row
+
+    def _score(self, model: keras.Model, weights: Arrays) -> float:
+        """Top-1 accuracy of the given weights on PublicTest, 0 to 1; the model keeps its own."""
+        own = model.get_weights()
+        model.set_weights(weights)
+        chosen = predict(model, self.public.images).argmax(axis=1)
+        model.set_weights(own)
+        return float((chosen == self.public.labels).mean())
+
+
+def predict(model: keras.Model, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
+    """Runs a network over uint8 pictures of shape (N, 48, 48); returns float32 probabilities, shape (N, 7)."""
+    probabilities: NDArray[np.float32] = model.predict(images[..., np.newaxis], batch_size=batch_size, verbose=0)
+    return probabilities
+
+
+def _optimizer(stage: Stage, steps: int) -> keras.optimizers.Optimizer:
+    keras = import_keras()
+    warmup = min(round(stage.warmup_epochs * steps), stage.epochs * steps - 1)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=stage.learning_rate,
+        warmup_steps=warmup,
+        decay_steps=stage.epochs * steps - warmup,
+    )
+    optimizer = keras.optimizers.SGD(
+        schedule,
+        momentum=stage.momentum,
+        nesterov=True,
+        weight_decay=stage.weight_decay or None,
+        use_ema=stage.average > 0,
+        ema_momentum=stage.average or 0.99,
+    )
+    if stage.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return optimizer
+
+
+def _averaged_weights(model: keras.Model, stage: Stage) -> Arrays:
+    """The model's weights with the trainable ones replaced by their moving average, if the stage keeps one."""
+    if not stage.average:
+        return list(model.get_weights())
+    optimizer = model.optimizer
+    averages = dict(
+        zip((v.path for v in optimizer._trainable_variables), optimizer._model_variables_moving_average, strict=True)
+    )
+    return _values([averages.get(variable.path, variable) for variable in model.weights])
+
+
+def _choose(partition: Partition, pictures: int, seed: int) -> Partition:
+    if not 0 < pictures < len(partition):
+        return partition
+    chosen = np.sort(np.random.default_rng(seed).choice(len(partition), pictures, replace=False))
+    names = tuple(partition.names[i] for i in chosen)
+    return Partition(partition.images[chosen], partition.labels[chosen], names)
+
+
+def _load_weights(model: keras.Model, path: Path) -> None:
+    try:
+        model.set_weights(import_keras().models.load_model(path, compile=False).get_weights())
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"Cannot start from the weights in {path}: {error}") from error
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    """Weights, moving statistics and the states of random generators, without the metrics' counters."""
+    metrics = {id(variable) for variable in model.metrics_variables}
+    return [variable for variable in model.variables if id(variable) not in metrics]
+
+
+def _values(variables: list[Any]) -> Arrays:
+    return [np.array(import_keras().ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables: list[Any], values: Arrays) -> None:
+    if len(variables) != len(values):
+        raise TrainingError("The checkpoint does not fit the network; start again in another folder")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _as_json(value: Any) -> Any:
+    """Tuples become lists, as they do on their way through JSON, so that the two compare equal."""
+    if isinstance(value, dict):
+        return {key: _as_json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(entry) for entry in value]
+    return os.path.basename(value) if isinstance(value, str) and value.endswith(".keras") else value

@@ -1,0 +1,140 @@
+"""Recipes: everything that decides how a training ends, as frozen dataclasses that a TOML file overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fer_deploy.errors import TrainingError
+from fer_deploy.training.augmentation import Augmentation
+
+T = TypeVar("T")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Arguments of ``build_model``; see there."""
+
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    dense_units: int = 256
+    stem_stride: int = 1
+    dropout: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.3)
+    norm_momentum: float = 0.99
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training with its own learning-rate cycle; it starts from where the stage before it ended.
+
+    Args:
+        epochs: Passes over the Training partition.
+        batch_size: Pictures per step.
+        learning_rate: Peak of the cycle: linear warm-up, then cosine to zero.
+        warmup_epochs: Length of the warm-up.
+        momentum: Of SGD, in Nesterov's form.
+        weight_decay: Decoupled (each step takes ``learning_rate * weight_decay`` off), on kernels only.
+        label_smoothing: Share of each label that is spread over all classes.
+        average: Momentum of the moving average of the weights, which is what is scored and kept; 0 for none.
+        initial: A ``.keras`` file, relative to the recipe, whose weights this stage starts from.
+        augmentation: How strongly pictures are changed.
+    """
+
+    epochs: int = 36
+    batch_size: int = 64
+    learning_rate: float = 0.05
+    warmup_epochs: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-3
+    label_smoothing: float = 0.1
+    average: float = 0.999
+    initial: str = ""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training.
+
+    Args:
+        name: What it is called in reports.
+        seed: Of everything random.
+        precision: Keras dtype policy; ``auto`` takes mixed_bfloat16 where the device has it in hardware.
+        pictures: Use only so many Training pictures (0 for all): for trying things out.
+        model: The network's shape.
+        stages: What is done, in order.
+    """
+
+    name: str = "unnamed"
+    seed: int = 0
+    precision: str = "auto"
+    pictures: int = 0
+    model: Shape = field(default_factory=Shape)
+    stages: tuple[Stage, ...] = (Stage(),)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages."""
+        return sum(stage.epochs for stage in self.stages)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Reads a recipe.
+
+    A file has the keys of ``Recipe``, a table ``[model]``, a table ``[augmentation]`` that holds for all stages, and
+    tables ``[[stage]]``, each with an ``[stage.augmentation]`` of its own if it wants one.
+
+    Raises:
+        TrainingError: The file is unreadable, not TOML, or has an unknown key or a value of the wrong type.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"The recipe {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise TrainingError(f"The recipe {path} is not valid TOML: {error}") from error
+    try:
+        return _parse(raw, path)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"The recipe {path} is wrong: {error}") from error
+
+
+def _parse(raw: dict[str, Any], path: Path) -> Recipe:
+    common = raw.pop("augmentation", {})
+    stages = []
+    for entry in raw.pop("stage", [{}]):
+        augmentation = _build(Augmentation, {**common, **entry.pop("augmentation", {})})
+        if entry.get("initial"):
+            entry["initial"] = str((path.parent / entry["initial"]).resolve())
+        stages.append(_build(Stage, entry, augmentation=augmentation))
+    if not stages:
+        raise ValueError("it has no stage")
+    raw.setdefault("name", path.stem)
+    recipe = _build(Recipe, raw, model=_build(Shape, raw.pop("model", {})), stages=tuple(stages))
+    if recipe.precision not in PRECISIONS:
+        raise ValueError(f"precision is {recipe.precision!r}, expected one of {', '.join(PRECISIONS)}")
+    if any(stage.epochs < 1 or stage.batch_size < 1 for stage in recipe.stages):
+        raise ValueError("epochs and batch_size must be at least 1")
+    return recipe
+
+
+def _build(kind: type[T], raw: Mapping[str, Any], **given: Any) -> T:
+    """Makes a dataclass from a TOML table; a key that it does not have, or a value of another type, is an error."""
+    defaults = kind()
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key in given or key not in {f.name for f in dataclasses.fields(kind)}:  # type: ignore[arg-type]
+            raise ValueError(f"{kind.__name__} has no key {key!r}")
+        default = getattr(defaults, key)
+        if isinstance(default, tuple) and isinstance(value, list):
+            value = tuple(value)
+        if isinstance(default, float) and type(value) is int:
+            value = float(value)
+        if type(value) is not type(default):
+            raise ValueError(f"{key} is {value!r}, expected a {type(default).__name__}")
+        values[key] = value
+    return kind(**values, **given)
