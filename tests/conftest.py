@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+from fer_deploy.bundle import Bundle
+
+# before anything imports Keras: export and the tiny model need this backend, and a process has one only
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +24,49 @@ def fer2013_path() -> Path:
         if candidate and Path(candidate).exists():
             return Path(candidate)
     pytest.skip("no FER-2013: set FER2013 to it, or put it at ../shared/fer2013/fer2013.zip")
+
+
+@pytest.fixture(scope="session")
+def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 38-layer network, narrow, with seeded weights and batch statistics, saved as a .keras file."""
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'fer-deploy[export]'")
+    from fer_deploy.training.model import build_model
+
+    model = build_model(widths=(8, 8, 16, 16), dense_units=16)
+    randomise_weights(model, seed=0)
+    path = tmp_path_factory.mktemp("tiny") / "model.keras"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of the tiny model, made by the real exporter. Tests that change its files work on a copy."""
+    for package in ("tf2onnx", "onnx", "onnxslim"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install 'fer-deploy[export]'")
+    from fer_deploy.exporting import export_bundle
+
+    return export_bundle(tiny_model_path, tmp_path_factory.mktemp("bundles") / "tiny", name="tiny")
+
+
+def randomise_weights(model: Any, seed: int) -> None:
+    """Gives every weight a seeded value away from its default, so that a folding left out or done twice shows.
+
+    Kernels keep Keras's scale (He), batch normalisation gets statistics and factors as a training leaves them, and
+    the last layer is made strong enough that the classes differ clearly.
+    """
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        kind = type(layer).__name__
+        shapes = [weights.shape for weights in layer.get_weights()]
+        if kind == "BatchNormalization":
+            n = shapes[0]
+            layer.set_weights(
+                [rng.uniform(0.5, 1.5, n), rng.normal(0, 0.3, n), rng.normal(0, 0.5, n), rng.uniform(0.5, 2, n)]
+            )
+        elif shapes:
+            gain = 4 if layer.name == "probabilities" else 1
+            fan_in = np.prod(shapes[0][:-1])
+            layer.set_weights(
+                [rng.normal(0, gain * np.sqrt(2 / fan_in), shapes[0]), *(rng.normal(0, 0.5, s) for s in shapes[1:])]
+            )

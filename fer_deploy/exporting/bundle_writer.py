@@ -1,0 +1,76 @@
+"""Writes a bundle's folder whole or not at all: it grows beside its place and is renamed into it when complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fer_deploy.bundle import MANIFEST, Bundle
+from fer_deploy.errors import BundleError, OutputError
+
+KERAS_FILE = "model.keras"
+ONNX_FILE = "model.onnx"
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Refuses a place where a bundle cannot or must not be written, before any work is done.
+
+    Raises:
+        OutputError: Something is there already and ``overwrite`` is off; or it is not a bundle and nothing else, so
+            that replacing it would delete what is not ours.
+    """
+    if output.is_dir():
+        present = {entry.name for entry in output.iterdir()}
+        if present and not overwrite:
+            raise OutputError(f"{output} exists already; replace it with --overwrite, or choose another --output")
+        foreign = sorted(present - _bundle_files(output)) if present else []
+        if foreign:
+            raise OutputError(f"{output} holds more than a bundle ({foreign[0]}): it is not replaced. Choose another")
+    elif output.exists() or output.is_symlink():
+        raise OutputError(f"{output} exists and is not a folder; choose another --output")
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """Gives a new folder to fill, and puts it in the place of ``output`` when the block ends without an error.
+
+    Raises:
+        OutputError: The folder cannot be made, filled or moved; nothing is left behind, what was there stays.
+    """
+    output = output.absolute()
+    partial = output.parent / f".{output.name}.{os.getpid()}.partial"
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        _put_in_place(partial, output)
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_in_place(partial: Path, output: Path) -> None:
+    if not output.exists():
+        partial.rename(output)
+        return
+    old = partial.with_name(partial.name.replace(".partial", ".old.partial"))
+    output.rename(old)
+    try:
+        partial.rename(output)
+    except OSError:
+        old.rename(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _bundle_files(folder: Path) -> set[str]:
+    """Names at the top of a bundle's folder that belong to the bundle; none where there is no manifest."""
+    if not (folder / MANIFEST).is_file():
+        return set()
+    names = {MANIFEST, KERAS_FILE, ONNX_FILE}
+    with suppress(BundleError):  # damaged: the names that export writes are known all the same
+        names.update(artefact.file.partition("/")[0] for artefact in Bundle.load(folder).artefacts)
+    return names

@@ -1,0 +1,117 @@
+"""One export from end to end: load, convert, compare, write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.errors import ModelError
+from fer_deploy.exporting import onnx
+from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILE, check_output, new_folder
+from fer_deploy.exporting.keras_file import LoadedModel, check_keras_file, load_keras_file
+from fer_deploy.exporting.parity import PictureSet, check_parity, keras_probabilities, parity_pictures
+from fer_deploy.exporting.toolchain import Toolchain, import_toolchain, quiet
+
+Report = Callable[[str], None]
+METRICS_FILE: Final = "metrics.json"
+PER_EPOCH: Final = ("epochs", "history")
+"""What of metrics.json stays behind: the manifest takes the summary, not the course of the training."""
+
+
+def export_bundle(
+    model_path: str | Path,
+    output: str | Path,
+    *,
+    name: str | None = None,
+    data: str | Path | None = None,
+    overwrite: bool = False,
+    report: Report = lambda line: None,
+) -> Bundle:
+    """Makes a bundle of a trained Keras model: the Keras file and ONNX fp32, proved to compute the same.
+
+    Args:
+        model_path: A ``.keras`` file, trained on any Keras backend: input (N, 48, 48, 1), gray pixels 0..255; output
+            (N, 7), probabilities in FER-2013's class order. Mixed precision is rebuilt in float32.
+        output: The bundle's folder, written whole or not at all.
+        name: What the model is called in tables; the output folder's name where None.
+        data: FER-2013 in any form; its PublicTest pictures are then compared, else a built-in set is.
+        overwrite: Whether a bundle that lies at ``output`` is replaced.
+        report: Called with one line before each step.
+
+    Returns:
+        The bundle as it lies in ``output``; each ONNX artefact's ``made_with["parity"]`` says what was compared.
+
+    Raises:
+        MissingDependencyError: TensorFlow, tf2onnx, onnx or onnxslim is not installed.
+        UsageError: Keras is already loaded on another backend in this process.
+        ModelError: The file is not a model of this contract, does not convert, or computes otherwise in ONNX.
+        DataError: ``data`` is not FER-2013.
+        OutputError: ``output`` is taken or cannot be written.
+    """
+    source, target = Path(model_path), Path(output)
+    check_output(target, overwrite)
+    check_keras_file(source)
+    pictures = parity_pictures(Path(data) if data is not None else None)
+    report("Loading TensorFlow")
+    with quiet():
+        tools = import_toolchain()
+        report(f"Reading {source}")
+        loaded = load_keras_file(source, tools)
+        with new_folder(target) as folder:
+            _fill(folder, source, loaded, pictures, tools, name or target.absolute().name, report)
+    return Bundle.load(target)
+
+
+def _fill(
+    folder: Path, source: Path, loaded: LoadedModel, pictures: PictureSet, tools: Toolchain, name: str, report: Report
+) -> None:
+    """Writes every file of the bundle into a folder, the manifest last."""
+    content = source.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if loaded.saved_policies:
+        loaded.model.save(folder / KERAS_FILE)
+    else:
+        (folder / KERAS_FILE).write_bytes(content)
+    report("Converting to ONNX")
+    (folder / ONNX_FILE).write_bytes(onnx.convert(loaded.model, digest, tools))
+    report(f"Comparing with Keras on the {pictures.name}")
+    reference = keras_probabilities(loaded.model, pictures.images, tools)
+    parity = check_parity(folder / ONNX_FILE, reference, pictures)
+    versions = {"keras": tools.keras.__version__, "rebuilt_from": list(loaded.saved_policies)}
+    made_with = {**onnx.made_with(tools), "parity": [asdict(entry) for entry in parity]}
+    artefacts = (
+        describe_file(folder, KERAS_FILE, "keras", "fp32", versions),
+        describe_file(folder, ONNX_FILE, "onnx", "fp32", made_with),
+    )
+    Bundle(folder, name, digest, artefacts, _training_summary(source.with_name(METRICS_FILE))).save()
+
+
+def _training_summary(metrics: Path) -> dict[str, Any]:
+    """Takes what training recorded beside the model, without its course over the epochs; empty without a record.
+
+    Raises:
+        ModelError: There is a record and it is not a JSON object.
+    """
+    if not metrics.is_file():
+        return {}
+    try:
+        raw = json.loads(metrics.read_text(encoding="utf-8"))
+        found = {key: _finite(value) for key, value in raw.items() if key not in PER_EPOCH}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{metrics} beside the model is not training's record ({error}): move it away") from error
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """Copies JSON values with NaN and infinities as null, which is all that JSON has for them."""
+    if isinstance(value, dict):
+        return {key: _finite(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_finite(child) for child in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

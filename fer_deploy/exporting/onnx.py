@@ -1,0 +1,102 @@
+"""Keras -> ONNX fp32, in the contract that every model form obeys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fer_deploy import __version__
+from fer_deploy.bundle import input_contract
+from fer_deploy.errors import ModelError
+from fer_deploy.exporting.folding import fold_dense_scaling, fold_pixel_scaling
+from fer_deploy.exporting.toolchain import Toolchain
+from fer_deploy.labels import INPUT_SHAPE, LABELS
+
+OPSET: Final = 17
+INPUT: Final = "image"
+OUTPUT: Final = "probabilities"
+BATCH: Final = "N"
+
+
+def convert(model: Any, source_sha256: str, tools: Toolchain) -> bytes:
+    """Converts a float32 Keras model.
+
+    Args:
+        model: Input (None, 48, 48, 1), output (None, 7), every layer in float32.
+        source_sha256: Digest of the file that the model was loaded from; goes into the metadata.
+        tools: The imported packages.
+
+    Returns:
+        An ONNX file: input ``image`` uint8 (N, 48, 48, 1), output ``probabilities`` float32 (N, 7), batch
+        normalisation folded into the convolutions before it, metadata of ``metadata()``.
+
+    Raises:
+        ModelError: The model does not convert into one valid graph of that contract.
+    """
+    try:
+        proto = _trace(model, tools)
+        fold_pixel_scaling(proto.graph)
+        fold_dense_scaling(proto.graph)
+        proto = tools.onnxslim.slim(proto)
+        _name_batch(proto.graph)
+        proto.producer_name, proto.producer_version = "fer-deploy", __version__
+        tools.onnx.helper.set_model_props(proto, metadata(source_sha256))
+        tools.onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:  # three packages, each with error types of its own
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"The model does not convert to ONNX ({type(error).__name__}): {reason}") from error
+    _refuse_leftovers(proto.graph)
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def metadata(source_sha256: str) -> dict[str, str]:
+    """What the file says of itself in ``metadata_props``: JSON where it is not plain text."""
+    return {
+        "labels": json.dumps(list(LABELS)),
+        "input": json.dumps(input_contract()),
+        "fer_deploy_version": __version__,
+        "source_sha256": source_sha256,
+    }
+
+
+def made_with(tools: Toolchain) -> Mapping[str, Any]:
+    """How the file was made, for the manifest."""
+    return {"opset": OPSET, "tools": tools.versions()}
+
+
+def _trace(model: Any, tools: Toolchain) -> Any:
+    """Traces inference (no dropout, moving statistics) into a ModelProto with the contract's names."""
+    tf = tools.tensorflow
+    signature = [tf.TensorSpec((None, *INPUT_SHAPE), tf.uint8, name=INPUT)]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]
+    def infer(image: Any) -> dict[str, Any]:
+        return {OUTPUT: model(tf.cast(image, model.inputs[0].dtype), training=False)}
+
+    with tf.device("/CPU:0"):
+        proto, _ = tools.tf2onnx.convert.from_function(infer, input_signature=signature, opset=OPSET)
+    return proto
+
+
+def _name_batch(graph: Any) -> None:
+    """Names the free dimension, which tf2onnx calls ``unk__`` and a number."""
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    del graph.value_info[:]  # intermediate shapes repeat the old name, and every runtime infers them anew
+
+
+def _refuse_leftovers(graph: Any) -> None:
+    """Refuses a graph that would run slower or otherwise than meant although it is valid."""
+    kinds = {node.op_type for node in graph.node}
+    made_by = {output: node.op_type for node in graph.node for output in node.output}
+    for node in graph.node:
+        if node.op_type == "BatchNormalization" and made_by.get(node.input[0]) == "Conv":
+            raise ModelError(f"Batch normalisation {node.name} was not folded into the convolution before it")
+    random = sorted(kind for kind in kinds if kind.startswith("Random") or kind in ("Dropout", "Bernoulli"))
+    if random:
+        raise ModelError(f"The model still has random operations at inference: {', '.join(random)}")
+    names = [value.name for value in (*graph.input, *graph.output)]
+    if names != [INPUT, OUTPUT]:
+        raise ModelError(f"The converted graph has inputs and outputs {names}, expected {[INPUT, OUTPUT]}")
