@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from fer_deploy.errors import BundleError
+from fer_deploy.errors import BundleError, OutputError
 from fer_deploy.labels import INPUT_SHAPE, LABELS
 
 MANIFEST: Final = "bundle.json"
@@ -78,7 +80,10 @@ class Bundle:
             folder = folder.parent
         manifest = folder / MANIFEST
         try:
-            if manifest.stat().st_size > MAX_MANIFEST_BYTES:
+            status = manifest.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise BundleError(f"{manifest} is not a file")
+            if status.st_size > MAX_MANIFEST_BYTES:
                 raise BundleError(f"{manifest} is larger than {MAX_MANIFEST_BYTES} bytes: not a manifest of ours")
             raw = json.loads(manifest.read_text(encoding="utf-8"))
         except OSError as error:
@@ -102,24 +107,37 @@ class Bundle:
         if not isinstance(raw, dict):
             raise ValueError("the manifest is not a JSON object")
         if raw.get("format_version") != FORMAT_VERSION:
-            raise ValueError(f"format_version is {raw.get('format_version')!r}, this program reads {FORMAT_VERSION}")
+            raise ValueError(
+                f"format_version is {raw.get('format_version')!r:.40}, this program reads {FORMAT_VERSION}"
+            )
         if tuple(_typed(raw, "labels", list)) != LABELS:
-            raise ValueError(f"labels are {raw['labels']!r}, expected {list(LABELS)}")
+            raise ValueError(f"labels are {raw['labels']!r:.200}, expected {list(LABELS)}")
         if _typed(raw, "input", dict) != input_contract():
-            raise ValueError(f"input is {raw['input']!r}, expected {input_contract()}")
+            raise ValueError(f"input is {raw['input']!r:.200}, expected {input_contract()}")
         artefacts = tuple(_artefact(entry) for entry in _typed(raw, "artefacts", list))
         if not artefacts:
             raise ValueError("it lists no artefact")
+        kinds = [(artefact.format, artefact.precision) for artefact in artefacts]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("it lists two artefacts of the same format and precision")
+        name = _typed(raw, "name", str)
+        if not name or not name.isprintable():
+            raise ValueError(f"the name {name!r:.80} is empty or has unprintable characters")
         return cls(
             path=folder,
-            name=_typed(raw, "name", str),
-            source_sha256=_typed(raw, "source_sha256", str),
+            name=name,
+            source_sha256=_digest(raw, "source_sha256"),
             artefacts=artefacts,
             training=_typed(raw, "training", dict),
         )
 
     def save(self) -> None:
-        """Writes the manifest into the bundle's folder, whole or not at all."""
+        """Writes the manifest into the bundle's folder, whole or not at all.
+
+        Raises:
+            OutputError: The folder is missing or cannot be written.
+            ValueError: ``training`` or ``made_with`` holds what JSON has not (NaN, infinities).
+        """
         manifest = {
             "format_version": FORMAT_VERSION,
             "name": self.name,
@@ -130,8 +148,11 @@ class Bundle:
             "training": dict(self.training),
         }
         partial = self.path / (MANIFEST + ".partial")
-        partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.path / MANIFEST)
+        try:
+            partial.write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            partial.replace(self.path / MANIFEST)
+        except OSError as error:
+            raise OutputError(f"{self.path / MANIFEST} cannot be written: {error.strerror or error}") from error
 
     def find(self, format: str, precision: str = "fp32") -> Artefact | None:
         """Returns the artefact of that format and precision, or None."""
@@ -152,12 +173,15 @@ class Bundle:
             raise BundleError(f"The bundle {self.path} has no {format} model in {precision}; it has: {have}")
         path = self.path / artefact.file
         try:
-            if path.resolve().is_relative_to(self.path.resolve()) and path.stat().st_size == artefact.size:
+            if not path.resolve(strict=True).is_relative_to(self.path.resolve()):
+                raise BundleError(f"{path} is a link out of the bundle: it is not followed")
+            if path.stat().st_size == artefact.size:
                 content = path.read_bytes()
                 if hashlib.sha256(content).hexdigest() == artefact.sha256:
                     return content
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read ({error.strerror}); the bundle is incomplete") from error
+        except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
+            reason = getattr(error, "strerror", None) or "its links lead round in a circle"
+            raise BundleError(f"{path} cannot be read ({reason}); the bundle is incomplete") from error
         raise BundleError(
             f"{path} is not the file that the bundle's manifest names (size or SHA-256 differs): "
             "truncated, changed or exchanged. Make the bundle again with: fer-deploy export"
@@ -184,15 +208,26 @@ def _artefact(entry: Any) -> Artefact:
         format=_typed(entry, "format", str),
         precision=_typed(entry, "precision", str),
         size=_typed(entry, "size", int),
-        sha256=_typed(entry, "sha256", str),
+        sha256=_digest(entry, "sha256"),
         made_with=_typed(entry, "made_with", dict),
     )
     path = PurePosixPath(artefact.file)
     if path.is_absolute() or ".." in path.parts or "\\" in artefact.file or not path.name:
-        raise ValueError(f"the path {artefact.file!r} leads out of the bundle")
+        raise ValueError(f"the path {artefact.file!r:.200} leads out of the bundle")
+    if not artefact.file.isprintable():  # NUL and lone surrogates are no file names, and the rest no good ones
+        raise ValueError(f"the path {artefact.file!r:.200} has unprintable characters")
+    if artefact.size <= 0:
+        raise ValueError(f"the size of {artefact.file} is {artefact.size}")
     if artefact.format not in FORMATS or artefact.precision not in PRECISIONS:
-        raise ValueError(f"unknown kind of artefact: {artefact.format} {artefact.precision}")
+        raise ValueError(f"unknown kind of artefact: {artefact.format!r:.40} {artefact.precision!r:.40}")
     return artefact
+
+
+def _digest(raw: Mapping[str, Any], key: str) -> str:
+    digest: str = _typed(raw, key, str)
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError(f"{key!r} is not a SHA-256 in hexadecimal: {digest!r:.80}")
+    return digest
 
 
 def _typed(raw: Mapping[str, Any], key: str, kind: type) -> Any:

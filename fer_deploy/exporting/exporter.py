@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_deploy.bundle import Bundle, describe_file
-from fer_deploy.errors import ModelError
 from fer_deploy.exporting import onnx
 from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILE, check_output, new_folder
 from fer_deploy.exporting.keras_file import LoadedModel, check_keras_file, load_keras_file
@@ -20,8 +19,6 @@ from fer_deploy.exporting.toolchain import Toolchain, import_toolchain, quiet
 
 Report = Callable[[str], None]
 METRICS_FILE: Final = "metrics.json"
-PER_EPOCH: Final = ("epochs", "history")
-"""What of metrics.json stays behind: the manifest takes the summary, not the course of the training."""
 
 
 def export_bundle(
@@ -89,23 +86,19 @@ def _fill(
         describe_file(folder, KERAS_FILE, "keras", "fp32", versions),
         describe_file(folder, ONNX_FILE, "onnx", "fp32", made_with),
     )
-    Bundle(folder, name, digest, artefacts, _training_summary(source.with_name(METRICS_FILE))).save()
+    Bundle(folder, name, digest, artefacts, _training_summary(source.with_name(METRICS_FILE), report)).save()
 
 
-def _training_summary(metrics: Path) -> dict[str, Any]:
-    """Takes what training recorded beside the model, without its course over the epochs; empty without a record.
-
-    Raises:
-        ModelError: There is a record and it is not a JSON object.
-    """
+def _training_summary(metrics: Path, report: Report) -> dict[str, Any]:
+    """Takes the summary out of what training recorded beside the model; empty where there is no such record."""
     if not metrics.is_file():
         return {}
     try:
-        raw = json.loads(metrics.read_text(encoding="utf-8"))
-        found = {key: _finite(value) for key, value in raw.items() if key not in PER_EPOCH}
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{metrics} beside the model is not training's record ({error}): move it away") from error
-    return found
+        summary = json.loads(metrics.read_text(encoding="utf-8"))["summary"]
+        return {str(key): _finite(value) for key, value in summary.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        report(f"Left out: {metrics} is not a record of our training")  # other tools use that name too
+        return {}
 
 
 def _finite(value: Any) -> Any:
