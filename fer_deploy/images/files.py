@@ -1,0 +1,79 @@
+"""Opens a picture's file without ever blocking, says why one cannot be opened, and knows what is no picture."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from fer_deploy.errors import ImageError
+
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xml", ".toml", ".yaml", ".yml", ".log")
+_TEXTS_AND_CODE = (".md", ".rst", ".html", ".py", ".ipynb", ".keras", ".onnx")
+SIDECARS: Final = frozenset(_TABLES + _TEXTS_AND_CODE)
+"""Suffixes of files that lie beside pictures and are none. Not ``.txt``: a picture that failed to save can be one."""
+NOTES: Final = frozenset(
+    name + suffix for name in ("license", "licence", "readme", "notice") for suffix in ("", ".txt")
+)
+"""Names of files that are no pictures either."""
+JUNK: Final = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
+"""What operating systems put beside pictures, besides names that start with a dot."""
+_KINDS: Final = (
+    (stat.S_ISDIR, "a folder, not a picture"),
+    (stat.S_ISFIFO, "a named pipe, not a picture"),
+    (stat.S_ISSOCK, "a socket, not a picture"),
+    (stat.S_ISCHR, "a device, not a picture"),
+    (stat.S_ISBLK, "a device, not a picture"),
+)
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Opens a regular, non-empty file for reading; a pipe or device is refused before it could block.
+
+    Raises:
+        ImageError: With the reason in a few words, the path left out.
+    """
+    check_regular(path)
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise ImageError(why(error, path)) from error
+
+
+def check_regular(path: str) -> None:
+    """Refuses what is no regular file with something in it.
+
+    Raises:
+        ImageError: With the reason in a few words, the path left out.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116  (a Path would cost as much as the call itself, a million times)
+    except OSError as error:
+        raise ImageError(why(error, path)) from error
+    except ValueError as error:  # a null character in the path
+        raise ImageError("not a path that can exist") from error
+    for is_kind, reason in _KINDS:
+        if is_kind(status.st_mode):
+            raise ImageError(reason)
+    if not status.st_size:
+        raise ImageError("empty file")
+
+
+def why(error: OSError, path: str) -> str:
+    """Puts an operating system's error into a few words."""
+    if error.errno == errno.ENOENT:
+        return "broken link" if os.path.lexists(path) else "no such file"
+    if error.errno == errno.ELOOP:
+        return "broken link (it leads back to itself)"
+    return (error.strerror or str(error)).lower()
+
+
+def left_out(name: str, is_folder: bool = False) -> str | None:
+    """Tells why a folder's or archive's entry is not tried as a picture, or None when it is."""
+    if name.startswith(".") or name.lower() in JUNK:
+        return "hidden"
+    if not is_folder and (name.lower() in NOTES or os.path.splitext(name)[1].lower() in SIDECARS):  # noqa: PTH122
+        return "sidecars"
+    return None

@@ -1,0 +1,156 @@
+"""Where pictures come from: files, folders, patterns, zip archives, encoded bytes and arrays, one after the other.
+
+A path that exists is taken as it is; one that does not and holds ``*``, ``?`` or ``[`` is a pattern (``**`` goes into
+folders). A folder is walked with all below it, in the sorted order of each folder's entries. Every file in it is tried,
+whatever its name, so that nothing is left out unseen, but for two kinds that are counted in ``Sources.skipped``:
+
+- hidden files and folders (``.DS_Store``, ``Thumbs.db``, ``__MACOSX``, ...);
+- sidecars, which lie beside pictures and are none, by name (``files.SIDECARS`` and ``NOTES``: tables, notes, code).
+
+Links are followed, but not to a folder that the link itself lies in. What is missing or cannot be opened still gives a
+source; reading it raises an ImageError, which costs one row. Zip archives are opened where they are named or match a
+pattern, not inside folders or other archives. Held in memory are the names of the folders on the way to the current
+picture, a pattern's matches, and an archive's table of contents.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.errors import ImageError
+from fer_deploy.images.archive import ARCHIVE_SUFFIX, members
+from fer_deploy.images.decode import decode, from_array
+from fer_deploy.images.files import left_out, why
+
+LINK_LOOP: Final = "links back to their own folder"
+
+Item = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+"""A path, an encoded picture, or a decoded one (see ``from_array``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One picture, not read yet.
+
+    Args:
+        name: How tables call it: its path, ``archive.zip/member.png``, or ``item 3`` for bytes and arrays.
+        read: Gives uint8 (48, 48, 1); raises ImageError. Safe in any thread.
+    """
+
+    name: str
+    read: Callable[[], NDArray[np.uint8]]
+
+
+class Sources:
+    """Goes lazily through everything that items lead to; to be iterated once.
+
+    Args:
+        items: See ``Item``; an iterable of any length.
+
+    Attributes:
+        found: How many sources came up so far that are really there.
+        skipped: How many files were left out so far, by reason.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = items
+        self.found = 0
+        self.skipped: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Source]:
+        for index, item in enumerate(self._items):
+            if isinstance(item, (str, os.PathLike)):
+                yield from self._from_path(os.fspath(item))
+            else:
+                self.found += 1
+                read = partial(decode, item) if isinstance(item, bytes) else partial(from_array, item)
+                yield Source(f"item {index}", read)
+
+    def _from_path(self, path: str) -> Iterator[Source]:
+        if os.path.lexists(path):
+            yield from self._existing(path)
+        elif glob.has_magic(path) and (matches := sorted(glob.glob(path, recursive=True))):  # noqa: PTH207
+            for match in matches:
+                yield from self._existing(match)
+        else:
+            reason = "no file matches this pattern" if glob.has_magic(path) else "no such file"
+            yield Source(path, partial(_fail, reason))
+
+    def _existing(self, path: str) -> Iterator[Source]:
+        if os.path.isdir(path):  # noqa: PTH112
+            yield from self._folder(path)
+        elif path.lower().endswith(ARCHIVE_SUFFIX):
+            yield from self._archive(path)
+        else:
+            yield self._file(path)
+
+    def _file(self, path: str) -> Source:
+        self.found += 1
+        return Source(path, partial(decode, path))
+
+    def _failed(self, path: str, reason: str) -> Source:
+        self.found += 1
+        return Source(path, partial(_fail, reason))
+
+    def _archive(self, path: str) -> Iterator[Source]:
+        try:
+            for name, read in members(path, self.skipped):
+                self.found += 1
+                yield Source(f"{path}/{name}", read)
+        except ImageError as error:
+            yield self._failed(path, str(error))
+
+    def _folder(self, root: str) -> Iterator[Source]:
+        """Walks with a stack of its own, since folders can be nested deeper than Python's calls."""
+        stack: list[tuple[tuple[int, int], Iterator[str]]] = [((0, 0), iter((os.path.join(root, ""),)))]  # noqa: PTH118
+        while stack:
+            path = next(stack[-1][1], None)
+            if path is None:
+                stack.pop()
+            elif not path.endswith(os.sep):
+                yield self._file(path)
+            else:
+                try:
+                    status = os.stat(path)  # noqa: PTH116
+                    identity = (status.st_dev, status.st_ino)
+                    if any(identity == opened for opened, _ in stack):
+                        self.skipped[LINK_LOOP] += 1
+                    else:
+                        stack.append((identity, self._entries(path)))
+                except OSError as error:
+                    yield self._failed(path.rstrip(os.sep), why(error, path))
+
+    def _entries(self, folder: str) -> Iterator[str]:
+        """Lists a folder's entries in sorted order, as paths; those of folders end in a slash."""
+        names, folders = [], set()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                is_folder = _is_folder(entry)
+                if reason := left_out(entry.name, is_folder):
+                    self.skipped[reason] += 1
+                    continue
+                names.append(entry.name)
+                if is_folder:
+                    folders.add(entry.name)
+        names.sort()
+        return (os.path.join(folder, name) + os.sep * (name in folders) for name in names)  # noqa: PTH118
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself: reading it as a file tells the reason
+        return False
+
+
+def _fail(reason: str) -> NoReturn:
+    raise ImageError(reason)
