@@ -1,32 +1,86 @@
-"""What figures were measured on: the processor and the software, never the machine's name."""
+"""What machine this is, as results state it: figures without their machine mean nothing."""
 
 from __future__ import annotations
 
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Final, TypedDict
 
-from fer_deploy import __version__
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_MEMINFO: Final = Path("/proc/meminfo")
+
+CPU_CLASSES: Final = (
+    ("amx", {"amx_tile", "amx_int8"}),
+    ("avx512-vnni", {"avx512_vnni"}),
+    ("avx512", {"avx512f"}),
+    ("avx-vnni", {"avx_vnni"}),
+    ("avx2", {"avx2"}),
+)
+"""Classes by the instructions that decide int8 speed and, without VNNI, int8 accuracy; the first that fits counts."""
 
 
-def machine_info() -> dict[str, Any]:
-    """Returns the ``machine`` object of ``--json``: cpu, cores, system, python and fer-deploy versions."""
+class MachineInfo(TypedDict):
+    """Keys of the ``machine`` object in JSON; what cannot be found out is None."""
+
+    cpu: str | None
+    cpu_class: str
+    physical_cores: int | None
+    logical_cpus: int | None
+    memory_gib: float | None
+    os: str
+    python: str
+
+
+def machine_info(cpuinfo: Path = _CPUINFO, meminfo: Path = _MEMINFO) -> MachineInfo:
+    """Describes this machine.
+
+    Args:
+        cpuinfo: Linux's list of processors; absent on other systems.
+        meminfo: Linux's account of memory; absent on other systems.
+    """
+    processors = _processors(cpuinfo)
+    first = processors[0] if processors else {}
     return {
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": first.get("model name") or platform.processor() or None,
+        "cpu_class": cpu_class(first.get("flags", "")),
+        "physical_cores": _physical_cores(processors),
+        "logical_cpus": os.cpu_count(),
+        "memory_gib": _memory_gib(meminfo),
+        "os": platform.platform(),
         "python": platform.python_version(),
-        "fer_deploy": __version__,
     }
 
 
-def _cpu_name() -> str:
-    """Reads the processor's name where Linux tells it."""
+def cpu_class(flags: str) -> str:
+    """Gives the class of a CPU from the flags in ``/proc/cpuinfo``; ``other`` for none of ours."""
+    present = set(flags.split())
+    return next((name for name, needed in CPU_CLASSES if needed <= present), "other")
+
+
+def _processors(cpuinfo: Path) -> list[dict[str, str]]:
+    """Reads one dictionary per logical CPU; none where there is no such file."""
+    blocks = [_fields(block) for block in _read(cpuinfo).split("\n\n")]
+    return [block for block in blocks if "processor" in block]
+
+
+def _fields(text: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _physical_cores(processors: list[dict[str, str]]) -> int | None:
+    cores = {(cpu["physical id"], cpu["core id"]) for cpu in processors if {"physical id", "core id"} <= cpu.keys()}
+    return len(cores) or None
+
+
+def _memory_gib(meminfo: Path) -> float | None:
+    words = _fields(_read(meminfo)).get("MemTotal", "").split()  # "32864208 kB"
+    return round(int(words[0]) / (1 << 20), 1) if words and words[0].isdigit() else None
+
+
+def _read(path: Path) -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
+        return ""

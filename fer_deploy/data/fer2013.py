@@ -1,0 +1,115 @@
+"""What FER-2013 is, whichever form it was read from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.errors import DataError
+from fer_deploy.labels import IMAGE_SIZE
+
+TRAINING: Final = "Training"
+PUBLIC: Final = "PublicTest"
+PRIVATE: Final = "PrivateTest"
+TEST: Final = "Test"
+"""The test pictures as one unseen set, where the source does not tell public from private."""
+
+PARTITIONS: Final = (TRAINING, PUBLIC, PRIVATE, TEST)
+"""Every partition, in the order of tables and CSV rows."""
+
+PARTITION_SIZES: Final = {TRAINING: 28_709, PUBLIC: 3_589, PRIVATE: 3_589}
+"""Sizes of the published partitions."""
+
+Progress = Callable[[int, int], None]
+"""Called with what is done and the total, both in one unit (pictures or bytes); total is 0 where nobody knows it."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Pictures and their labels, in the order of their file names whichever form they came from.
+
+    Args:
+        images: uint8, shape (N, 48, 48), gray, 0..255.
+        labels: uint8, shape (N,), indices into ``fer_deploy.labels.LABELS``.
+        names: N names, unique within the partition: the picture's file name without its extension
+            (``Training_00042``), or the same made from partition and position for CSV rows. Where a data set
+            uses a file name in several classes, all its names carry their class (``angry/Training_00042``).
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Checks that the three belong together."""
+        n = len(self.names)
+        if self.images.shape != (n, IMAGE_SIZE, IMAGE_SIZE) or self.labels.shape != (n,):
+            raise ValueError(f"images {self.images.shape}, labels {self.labels.shape} and {n} names do not fit")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all (label, pixels) pairs in an order of their own: equal for equal content in any form."""
+        rows = sorted(bytes([label]) + image.tobytes() for label, image in zip(self.labels, self.images, strict=True))
+        return hashlib.sha256(b"".join(rows)).hexdigest()
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row or file that could not be used: where it is and why."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fer2013:
+    """The data set as read.
+
+    Args:
+        source: Where it came from.
+        form: ``zip``, ``folder`` or ``csv`` (a zipped or gzipped CSV is ``csv``).
+        partitions: Partition name -> pictures; ``Test`` stands for both test sets where they can't be told apart.
+        skipped: What was left out under ``skip_bad``.
+        notes: What the user should know about how it was read, one line each.
+    """
+
+    source: Path
+    form: str
+    partitions: Mapping[str, Partition]
+    skipped: tuple[BadRow, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def partition(self, name: str) -> Partition:
+        """Returns a partition by name; ``Test`` is all test pictures, also where public and private are known.
+
+        Raises:
+            DataError: The source has no such partition.
+        """
+        if name in self.partitions:
+            return self.partitions[name]
+        tests = [self.partitions[test] for test in (PUBLIC, PRIVATE) if test in self.partitions]
+        if name == TEST and tests:
+            return joined(tests)
+        have = ", ".join(f"{key} ({len(value)})" for key, value in self.partitions.items())
+        if name in (PUBLIC, PRIVATE) and TEST in self.partitions:
+            hint = "its file names don't tell the two test sets apart: use Test, or a copy with the published names"
+        else:
+            hint = "use a complete FER-2013"
+        raise DataError(f"{self.source} has no partition {name}, only {have}; {hint}")
+
+
+def joined(partitions: Sequence[Partition]) -> Partition:
+    """Makes one partition of several, one after the other."""
+    return Partition(
+        images=np.concatenate([partition.images for partition in partitions]),
+        labels=np.concatenate([partition.labels for partition in partitions]),
+        names=tuple(name for partition in partitions for name in partition.names),
+    )

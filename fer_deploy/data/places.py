@@ -1,0 +1,182 @@
+"""Finds where in a zip or folder FER-2013's pictures or its CSV lie."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from fer_deploy.data.pictures import FOLDERS, MAX_PICTURE_BYTES, SUFFIXES, Entry, Reader, is_junk
+from fer_deploy.data.rows import check_count
+from fer_deploy.data.table import MAX_TABLE_BYTES
+from fer_deploy.errors import DataError
+
+CSV_NAMES: Final = ("fer2013.csv", "icml_face_data.csv")
+_VALIDATION: Final = ("validation", "valid", "val")
+EXPECTED: Final = (
+    "expected train/<class>/ and test/<class>/ with pictures, at the top or one folder down, "
+    "or fer2013.csv or icml_face_data.csv"
+)
+
+
+def zip_entries(source: Path, archive: zipfile.ZipFile) -> tuple[list[Entry], list[str]]:
+    """Lists the files below the ``train`` and ``test`` of a zip.
+
+    Returns:
+        The entries, none if there is no such folder; and notes.
+
+    Raises:
+        DataError: They are encrypted, far too many, or there are two data sets.
+    """
+    infos = [(_parts(info.filename), info) for info in archive.infolist() if not info.is_dir()]
+    infos = [(parts, info) for parts, info in infos if parts and not any(is_junk(part) for part in parts)]
+    roots = {root for parts, _ in infos if (root := _root(parts)) is not None}
+    if not roots:
+        return [], []
+    root = _single(source, roots)
+    inside = [(parts[len(root) :], info) for parts, info in infos if parts[: len(root)] == root]
+    chosen = [(parts, info) for parts, info in inside if parts[0].lower() in FOLDERS]
+    check_count(source, len(chosen))
+    for _, info in chosen:
+        _check_open(source, info)
+    notes = _validation_notes({parts[0] for parts, _ in inside})
+    return [Entry(parts, info.file_size, _zip_reader(archive, info)) for parts, info in chosen], notes
+
+
+def zip_table(source: Path, archive: zipfile.ZipFile) -> str:
+    """Gives the name of the CSV in a zip.
+
+    Raises:
+        DataError: There is none, it is encrypted or far too large.
+    """
+    files = [info for info in archive.infolist() if not info.is_dir()]
+    tables = [info for info in files if info.filename.lower().endswith(".csv")]
+    tables = [info for info in tables if not any(is_junk(part) for part in _parts(info.filename))]
+    named = [info for info in tables if _parts(info.filename)[-1].lower() in CSV_NAMES]
+    if not named and len(tables) != 1:
+        shown = ", ".join(info.filename[:40] for info in files[:3]) or "nothing"
+        raise DataError(f"{source} is not FER-2013: it holds {shown}{' ...' if len(files) > 3 else ''}; {EXPECTED}")
+    chosen = (named or tables)[0]
+    _check_open(source, chosen)
+    if chosen.file_size > MAX_TABLE_BYTES:
+        raise DataError(
+            f"{source} is not FER-2013: {chosen.filename} unpacks to {chosen.file_size:,} bytes, expected some 300 MB"
+        )
+    return chosen.filename
+
+
+def folder_root(source: Path) -> Path | None:
+    """Gives the folder that holds ``train`` or ``test``: the source itself or one folder down; None without any.
+
+    Raises:
+        DataError: There are two data sets.
+    """
+    if _has_pictures(source):
+        return source
+    roots = {(child.name,) for child in _children(source) if child.is_dir() and _has_pictures(child)}
+    return source.joinpath(*_single(source, roots)) if roots else None
+
+
+def folder_entries(root: Path) -> tuple[list[Entry], list[str]]:
+    """Lists the files below the ``train`` and ``test`` of a folder, and notes."""
+    entries = []
+    for top in _children(root):
+        if top.name.lower() in FOLDERS and top.is_dir():
+            entries += [
+                Entry(path.relative_to(root).parts, _size(path), _file_reader(path)) for path in _files(top, depth=2)
+            ]
+    return entries, _validation_notes({child.name for child in _children(root) if child.is_dir()})
+
+
+def folder_table(source: Path) -> Path:
+    """Gives the CSV in a folder.
+
+    Raises:
+        DataError: There is none.
+    """
+    for name in CSV_NAMES:
+        for file in (source / name, source / f"{name}.gz"):
+            if file.is_file():
+                return file
+    if any(child.name.lower() in ("angry", "happy") for child in _children(source)):
+        raise DataError(f"{source} looks like the inside of train/ or test/: give the folder above it")
+    shown = ", ".join(child.name for child in _children(source)[:3]) or "nothing"
+    raise DataError(f"{source} is not FER-2013: it holds {shown}; {EXPECTED}")
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def _root(parts: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Where a zip entry such as ``archive/train/happy/x.png`` says that the data set lies: ``("archive",)``."""
+    for depth in (0, 1):
+        if len(parts) >= depth + 3 and parts[depth].lower() in FOLDERS and parts[-1].lower().endswith(SUFFIXES):
+            return parts[:depth]
+    return None
+
+
+def _single(source: Path, roots: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """Takes the uppermost root; two beside each other are a question that only the user can answer."""
+    ordered = sorted(roots, key=lambda root: (len(root), root))
+    if len(ordered) > 1 and len(ordered[0]) == len(ordered[1]):
+        raise DataError(
+            f"{source} holds more than one data set, in {ordered[0][0]}/ and {ordered[1][0]}/: "
+            "unpack it and give one of these folders"
+        )
+    return ordered[0]
+
+
+def _check_open(source: Path, info: zipfile.ZipInfo) -> None:
+    if info.flag_bits & 0x1:
+        raise DataError(
+            f"{source} is encrypted ({info.filename}): unpack it with its password and give the folder instead"
+        )
+
+
+def _zip_reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Reader:
+    def read() -> bytes:
+        with archive.open(info) as file:
+            return file.read(MAX_PICTURE_BYTES)
+
+    return read
+
+
+def _file_reader(path: Path) -> Reader:
+    def read() -> bytes:
+        with path.open("rb") as file:
+            return file.read(MAX_PICTURE_BYTES)
+
+    return read
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(child.name.lower() in FOLDERS and child.is_dir() for child in _children(folder))
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(child for child in folder.iterdir() if not is_junk(child.name))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _files(folder: Path, depth: int) -> Iterator[Path]:
+    """Yields the files down to a depth; bounded, so that links that lead in circles do no harm."""
+    for child in _children(folder):
+        if depth and child.is_dir():
+            yield from _files(child, depth - 1)
+        else:
+            yield child
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a broken link: reading it tells the reason
+        return 0
+
+
+def _validation_notes(names: Iterable[str]) -> list[str]:
+    return [f"{name}/ is not read: only train/ and test/ are" for name in sorted(names) if name.lower() in _VALIDATION]
