@@ -9,14 +9,19 @@ FerDeployError                  anything below; its text is meant for the user, 
 ├── DataError                   a data set is not FER-2013 or holds bad rows
 ├── ImageError                  one picture cannot be read (costs one row, never the run)
 ├── OutputError                 results cannot be written where they were asked for
-└── TrainingError               a recipe is wrong or a training cannot start, resume or go on
+├── TrainingError               a recipe is wrong or a training cannot start, resume or go on
+└── StoppedError                the user stopped it; the text says what is kept and how to go on
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class FerDeployError(Exception):
     """Base of all errors that fer-deploy raises on purpose; the text names the thing and the next step."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class UsageError(FerDeployError):
@@ -63,3 +68,9 @@ class OutputError(FerDeployError):
 
 class TrainingError(FerDeployError):
     """A recipe is wrong, or a training cannot start, resume or go on."""
+
+
+class StoppedError(FerDeployError):
+    """The user stopped it; the text says what is kept and how to go on."""
+
+    exit_code = 130

@@ -43,14 +43,14 @@ def _root(
 
 
 def main() -> None:
-    """Runs the command line; errors of ours become one line on stderr and exit code 2."""
+    """Runs the command line; errors of ours become one line on stderr and their exit code."""
     try:
         app()
     except FerDeployError as error:
         if os.environ.get("FER_DEPLOY_DEBUG"):
             raise
         print(f"fer-deploy: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader of our stdout has seen enough (| head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -75,5 +75,5 @@ class Checkpoint:
                 return cls(**json.loads(str(file["state"])), **groups)
         except FileNotFoundError as error:
             raise TrainingError(f"There is nothing to resume in {folder}: no {FILE}; start without --resume") from error
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise TrainingError(f"{path} is damaged ({error}); start again in another folder") from error

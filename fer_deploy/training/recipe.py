@@ -24,7 +24,7 @@ class Shape:
     dense_units: int = 256
     stem_stride: int = 1
     dropout: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.3)
-    norm_momentum: float = 0.99
+    norm_momentum: float = 0.999
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Stage:
         augmentation: How strongly pictures are changed.
     """
 
-    epochs: int = 36
+    epochs: int = 38
     batch_size: int = 64
     learning_rate: float = 0.05
     warmup_epochs: float = 1.0
@@ -104,22 +104,32 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _parse(raw: dict[str, Any], path: Path) -> Recipe:
-    common = raw.pop("augmentation", {})
+    common = _table(raw, "augmentation")
+    entries = raw.pop("stage", [{}])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError("stage is not a list of tables: write [[stage]]")
     stages = []
-    for entry in raw.pop("stage", [{}]):
-        augmentation = _build(Augmentation, {**common, **entry.pop("augmentation", {})})
+    for entry in entries:
+        augmentation = _build(Augmentation, {**common, **_table(entry, "augmentation")})
         if entry.get("initial"):
             entry["initial"] = str((path.parent / entry["initial"]).resolve())
         stages.append(_build(Stage, entry, augmentation=augmentation))
     if not stages:
         raise ValueError("it has no stage")
     raw.setdefault("name", path.stem)
-    recipe = _build(Recipe, raw, model=_build(Shape, raw.pop("model", {})), stages=tuple(stages))
+    recipe = _build(Recipe, raw, model=_build(Shape, _table(raw, "model")), stages=tuple(stages))
     if recipe.precision not in PRECISIONS:
         raise ValueError(f"precision is {recipe.precision!r}, expected one of {', '.join(PRECISIONS)}")
     if any(stage.epochs < 1 or stage.batch_size < 1 for stage in recipe.stages):
         raise ValueError("epochs and batch_size must be at least 1")
     return recipe
+
+
+def _table(raw: dict[str, Any], key: str) -> dict[str, Any]:
+    table = raw.pop(key, {})
+    if not isinstance(table, dict):
+        raise ValueError(f"{key} is {table!r}, expected a table")
+    return table
 
 
 def _build(kind: type[T], raw: Mapping[str, Any], **given: Any) -> T:

@@ -1,0 +1,1 @@
+"""How good and how fast a model form is, measured on real data."""

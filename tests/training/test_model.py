@@ -1,0 +1,59 @@
+"""The network has the layers that its name promises, and its normalisation inside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fer_deploy.errors import UsageError
+
+keras = pytest.importorskip("keras")
+
+from fer_deploy.training.model import build_model, count_layers  # noqa: E402
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2])
+def test_it_has_exactly_38_layers_of_the_named_kinds(stem_stride: int) -> None:
+    model = build_model(widths=(4, 4, 8, 8), dense_units=8, stem_stride=stem_stride)
+    assert count_layers(model) == 38
+    kinds = {type(layer).__name__ for layer in model.layers}
+    assert kinds == {
+        "InputLayer",
+        "Rescaling",
+        "Conv2D",
+        "BatchNormalization",
+        "ReLU",
+        "MaxPooling2D",
+        "Dropout",
+        "GlobalAveragePooling2D",
+        "Dense",
+    }
+
+
+def test_blocks_come_in_order_and_the_fully_connected_one_last() -> None:
+    names = [layer.name for layer in build_model(widths=(4, 4, 8, 8), dense_units=8).layers]
+    firsts = [names.index(name) for name in ("a1_conv1", "a2_conv1", "b1_conv1", "b2_conv1", "fc_dense")]
+    assert firsts == sorted(firsts)
+    assert names[-1] == "probabilities"
+
+
+def test_it_takes_pixels_as_they_are_and_answers_with_probabilities() -> None:
+    model = build_model(widths=(4, 4, 8, 8), dense_units=8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 1)).astype(np.uint8)
+    answer = model.predict(images, verbose=0)
+    assert answer.shape == (3, 7)
+    np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_answer_does_not_depend_on_the_rest_of_the_batch() -> None:
+    model = build_model(widths=(4, 4, 8, 8), dense_units=8)
+    images = np.random.default_rng(1).integers(0, 256, (5, 48, 48, 1)).astype(np.uint8)
+    together = model.predict(images, verbose=0)
+    alone = np.concatenate([model.predict(images[i : i + 1], verbose=0) for i in range(5)])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"widths": (4, 4, 8)}, {"dropout": (0.1,)}, {"stem_stride": 3}])
+def test_a_shape_that_is_not_this_network_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="four widths, five dropout rates"):
+        build_model(**wrong)  # type: ignore[arg-type]

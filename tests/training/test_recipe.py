@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fer_deploy.errors import TrainingError
+from fer_deploy.training.recipe import Recipe, load_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "train/recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_parses(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert recipe.epochs >= 1
+
+
+def test_the_three_recipes_are_there() -> None:
+    assert {"default", "reference", "smoke"} <= {path.stem for path in RECIPES}
+
+
+def test_without_a_recipe_the_default_one_is_trained() -> None:
+    path = next(path for path in RECIPES if path.stem == "default")
+    assert load_recipe(path) == Recipe(name="default")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sed = 1", "no key 'sed'"),
+        ("seed = 'one'", "seed is 'one', expected a int"),
+        ("[[stage]]\nepochs = 0", "at least 1"),
+        ("[[stage]]\nrate = 1", "no key 'rate'"),
+        ("[model]\nwidths = 3", "expected a tuple"),
+        ("[augmentation]\nflip = 1", "expected a bool"),
+        ("precision = 'float8'", "expected one of"),
+        ("stage = []", "no stage"),
+        ("seed =", "not valid TOML"),
+        ("augmentation = 3", "augmentation"),
+        ("stage = 3", "stage"),
+    ],
+)
+def test_a_wrong_recipe_is_one_clear_line(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(TrainingError, match=says) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_recipe(tmp_path / "none.toml")
+
+
+def test_stages_share_the_augmentation_and_may_change_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(
+        "[augmentation]\nrotation = 5\n[[stage]]\n[[stage]]\ninitial = 'w/a.keras'\naugmentation = { zoom = 0.5 }\n"
+    )
+    first, second = load_recipe(path).stages
+    assert (first.augmentation.rotation, second.augmentation.rotation) == (5.0, 5.0)
+    assert second.augmentation.zoom == 0.5
+    assert first.augmentation.zoom != 0.5
+    assert second.initial == str(tmp_path.resolve() / "w/a.keras")
