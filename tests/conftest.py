@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,24 @@ def fer2013_path() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The 38-layer network, narrow, with seeded weights and batch statistics, saved as a .keras file."""
+def make_model() -> Callable[..., Any]:
+    """Returns a function that builds the 38-layer network, narrow, with seeded weights; takes build_model's options."""
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'fer-deploy[export]'")
     from fer_deploy.training.model import build_model
 
-    model = build_model(widths=(8, 8, 16, 16), dense_units=16)
-    randomise_weights(model, seed=0)
+    def make(seed: int = 0, **options: Any) -> Any:
+        model = build_model(**{"widths": (8, 8, 16, 16), "dense_units": 16, **options})
+        _randomise_weights(model, seed)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model_path(make_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The narrow network saved as a .keras file."""
     path = tmp_path_factory.mktemp("tiny") / "model.keras"
-    model.save(path)
+    make_model().save(path)
     return path
 
 
@@ -49,7 +59,7 @@ def tiny_bundle(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory)
     return export_bundle(tiny_model_path, tmp_path_factory.mktemp("bundles") / "tiny", name="tiny")
 
 
-def randomise_weights(model: Any, seed: int) -> None:
+def _randomise_weights(model: Any, seed: int) -> None:
     """Gives every weight a seeded value away from its default, so that a folding left out or done twice shows.
 
     Kernels keep Keras's scale (He), batch normalisation gets statistics and factors as a training leaves them, and

@@ -31,9 +31,10 @@ def export(
 ) -> None:
     """Make a bundle of a trained Keras model: the Keras file and ONNX fp32, proved to compute the same.
 
-    The written ONNX file is loaded and run in OpenVINO, and in ONNX Runtime where that is installed, at two batch
-    sizes. It must be within 1e-5 of Keras with the same top-1 everywhere; else there is no bundle and the exit code is
-    2. Models trained on any Keras backend and in mixed precision are taken.
+    The written ONNX file is loaded and run in OpenVINO, and in ONNX Runtime
+    where that is installed, at two batch sizes. It must be within 1e-5 of Keras
+    with the same top-1 everywhere; else no bundle is written and the exit code
+    is 2. Models trained on any Keras backend and in mixed precision are taken.
 
     Examples:
 
@@ -79,7 +80,6 @@ def _as_json(bundle: Bundle) -> dict[str, Any]:
             "simulated": False,
             "device": "cpu",
             "runtime": entry["runtime"],
-            "mode": None,
             "batch": entry["batch"],
             "n": entry["n"],
             "agreement": entry["agreement"],
@@ -114,7 +114,7 @@ def _print_tables(bundle: Bundle) -> None:
     for artefact in bundle.artefacts:
         files.add_row(artefact.file, artefact.precision, f"{artefact.size / 1e6:.2f} MB", artefact.sha256[:16])
         for entry in artefact.made_with.get("parity", ()):
-            proof.title = f"Compared with Keras on the {entry['pictures']}"
+            proof.title = f"Compared with Keras: {entry['pictures']}"
             difference, agreement = f"{entry['max_abs_difference']:.1e}", f"{entry['agreement']:.2%}"
             proof.add_row(entry["runtime"], str(entry["batch"]), str(entry["n"]), difference, agreement)
     console = Console(highlight=False)

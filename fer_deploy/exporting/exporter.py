@@ -77,7 +77,7 @@ def _fill(
         (folder / KERAS_FILE).write_bytes(content)
     report("Converting to ONNX")
     (folder / ONNX_FILE).write_bytes(onnx.convert(loaded.model, digest, tools))
-    report(f"Comparing with Keras on the {pictures.name}")
+    report(f"Comparing with Keras: {pictures.name}")
     reference = keras_probabilities(loaded.model, pictures.images, tools)
     parity = check_parity(folder / ONNX_FILE, reference, pictures)
     versions = {"keras": tools.keras.__version__, "rebuilt_from": list(loaded.saved_policies)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -39,7 +40,7 @@ def convert(model: Any, source_sha256: str, tools: Toolchain) -> bytes:
         fold_pixel_scaling(proto.graph)
         fold_dense_scaling(proto.graph)
         proto = tools.onnxslim.slim(proto)
-        _name_batch(proto.graph)
+        _name_parts(proto.graph)
         proto.producer_name, proto.producer_version = "fer-deploy", __version__
         tools.onnx.helper.set_model_props(proto, metadata(source_sha256))
         tools.onnx.checker.check_model(proto, full_check=True)
@@ -80,11 +81,28 @@ def _trace(model: Any, tools: Toolchain) -> Any:
     return proto
 
 
-def _name_batch(graph: Any) -> None:
-    """Names the free dimension, which tf2onnx calls ``unk__`` and a number."""
+def _name_parts(graph: Any) -> None:
+    """Names the free dimension, and every node and tensor by kind and number.
+
+    tf2onnx names by counters that run on through the process; so equal models give equal files.
+    """
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
-    del graph.value_info[:]  # intermediate shapes repeat the old name, and every runtime infers them anew
+    del graph.value_info[:]  # shapes in between, under the old names; every runtime infers them anew
+    counts: Counter[str] = Counter()
+    new = {value.name: value.name for value in (*graph.input, *graph.output)}
+    for node in graph.node:
+        counts[node.op_type] += 1
+        node.name = f"{node.op_type.lower()}_{counts[node.op_type]}"
+        for index, tensor in enumerate(node.input):
+            new.setdefault(tensor, f"{node.name}.input_{index}" if tensor else "")  # "" is an input left out
+        for index, tensor in enumerate(node.output):
+            new.setdefault(tensor, f"{node.name}.{index}" if index else node.name)
+        node.input[:] = [new[tensor] for tensor in node.input]
+        node.output[:] = [new[tensor] for tensor in node.output]
+    for tensor in graph.initializer:
+        tensor.name = new[tensor.name]
+    graph.name = "fer_deploy"
 
 
 def _refuse_leftovers(graph: Any) -> None:
