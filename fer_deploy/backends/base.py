@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -11,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.bundle import Bundle
-from fer_deploy.errors import BackendError
-from fer_deploy.labels import INPUT_SHAPE
+from fer_deploy.errors import BackendError, FerDeployError, MissingDependencyError, ModelError
+from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
 
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -65,9 +66,15 @@ class Backend(ABC):
             MissingDependencyError: The runtime is not installed.
             BackendError: The runtime does not use what was asked for.
             BundleError: The bundle lacks the file, or it does not match its hash.
+            ModelError: The model does not fit the contract.
         """
         if not self._open:
-            self._load()
+            try:
+                with self._explained("cannot load the model"):
+                    self._load()
+            except BaseException:
+                self._unload()
+                raise
             self._open = True
         return self
 
@@ -87,15 +94,42 @@ class Backend(ABC):
             float32, shape (N, 7), rows sum to 1, columns in the order of ``LABELS``.
 
         Raises:
-            BackendError: The backend is not open, or the batch does not fit the contract.
+            BackendError: The backend is not open, the batch does not fit the contract, or the runtime failed.
         """
         self._check(batch)
-        return self._infer(batch)
+        with self._explained(f"failed on a batch of {len(batch)}"):
+            return self._infer(batch)
 
-    def run_stream(self, batches: Iterable[Images]) -> Iterator[Probabilities]:
-        """Classifies batches in order; a runtime that can keep several in flight overrides this."""
+    def run_stream(self, batches: Iterable[Images]) -> Generator[Probabilities, None, None]:
+        """Classifies batches in order; a runtime that can keep several in flight overrides this.
+
+        Closing the generator ends it at any point; what was in flight is waited for.
+        """
         for batch in batches:
             yield self.run(batch)
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Turns whatever a runtime raises (each has types of its own) into an error of ours, on one line."""
+        try:
+            yield
+        except FerDeployError:
+            raise
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(f"What the {self.name} backend needs ({error.name})", *self.install) from error
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise BackendError(f"The {self.name} backend {what}: {type(error).__name__}: {reason}") from error
+
+    def _check_model(self, takes: tuple[str, str, str], gives: tuple[str, str, str]) -> None:
+        """Compares what a loaded model takes and gives, each as name, type and shape without N, with the contract."""
+        expected = ("image", "uint8", str(INPUT_SHAPE)), ("probabilities", "float32", f"({NUM_CLASSES},)")
+        if (takes, gives) != expected:
+            raise ModelError(
+                f"The {self.precision} model of {self.bundle.path} takes {' '.join(takes)} and gives "
+                f"{' '.join(gives)}; expected {' '.join(expected[0])} and {' '.join(expected[1])}. "
+                "Export it with: fer-deploy export"
+            )
 
     def _check(self, batch: Any) -> None:
         if not self._open:
@@ -119,6 +153,7 @@ class Backend(ABC):
     def _infer(self, batch: Images) -> Probabilities:
         """Runs a checked batch."""
 
+    @abstractmethod
     def _unload(self) -> None:
         """Drops what ``_load`` made."""
 

@@ -1,0 +1,122 @@
+"""OpenVINO: the ONNX files of a bundle on the CPU. The default, and mostly the fastest."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable
+from itertools import chain, islice
+from typing import Any, Final
+
+from fer_deploy.backends.base import Backend, Images, Probabilities
+from fer_deploy.backends.openvino_cache import compile_cached
+from fer_deploy.errors import BackendError
+
+_HINTS: Final = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
+"""Always given: left to itself OpenVINO computes in bf16 wherever the CPU can. An fp16 file is computed in fp32."""
+_COMPUTING: Final = ("Convolution", "FullyConnected", "MatMul")
+_TYPES: Final = {"u8": "uint8", "f32": "float32"}
+
+
+class OpenVinoBackend(Backend):
+    """Compiles the model once for latency (``run``) and, when it is first streamed, once for throughput.
+
+    ``run`` and ``run_stream`` may be called from several threads at once.
+    """
+
+    name = "openvino"
+    install = ("fer-deploy",)
+    precisions = ("fp32", "fp16", "int8", "bf16")
+
+    def _load(self) -> None:
+        import openvino
+
+        self._artefact = "fp32" if self.precision == "bf16" else self.precision
+        self._content = self.bundle.read("onnx", self._artefact)
+        self._core = openvino.Core()
+        can = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if self.precision == "bf16" and "BF16" not in can:
+            raise BackendError(f"The openvino backend has no bf16 on this CPU; it has: {', '.join(can)}")
+        self._lock = threading.Lock()
+        self._compiled: dict[str, Any] = {}
+        self._idle: deque[Any] = deque()
+        model = self._model_for("LATENCY")
+        self._check_model(_describe(model.input(0), "image"), _describe(model.output(0), "probabilities"))
+        self.effective = _effective(model)
+        expected = "fp32" if self.precision == "fp16" else self.precision  # the CPU has no fp16 kernels of its own
+        if self.effective != expected:
+            raise BackendError(
+                f"OpenVINO computes the {self.precision} model in {self.effective} on this CPU, not in {expected}"
+            )
+        self.runtime = f"OpenVINO {openvino.__version__.partition('-')[0]}"
+
+    def _infer(self, batch: Images) -> Probabilities:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._model_for("LATENCY").create_infer_request()
+        request.infer({0: batch}, share_inputs=True)
+        result: Probabilities = request.get_output_tensor(0).data.copy()
+        self._idle.append(request)
+        return result
+
+    def run_stream(self, batches: Iterable[Images]) -> Generator[Probabilities, None, None]:
+        """Keeps two batches per stream in flight, so that none waits for Python; results come in order."""
+        source = iter(batches)
+        first = list(islice(source, 2))
+        if len(first) < 2:  # a single batch is done sooner by all cores together
+            yield from super().run_stream(first)
+            return
+        model = self._model_for("THROUGHPUT")
+        in_flight = 2 * model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        idle = [model.create_infer_request() for _ in range(in_flight)]
+        busy: deque[tuple[Any, Images]] = deque()  # the batch is kept alive: the runtime reads it where it lies
+        try:
+            for batch in chain(first, source):
+                self._check(batch)
+                if not idle:
+                    idle.append(busy[0][0])
+                    yield self._finish(*busy.popleft())
+                request = idle.pop()
+                request.start_async({0: batch}, share_inputs=True)
+                busy.append((request, batch))
+            while busy:
+                yield self._finish(*busy.popleft())
+        finally:
+            for request, _ in busy:
+                request.wait()
+
+    def _finish(self, request: Any, batch: Images) -> Probabilities:
+        with self._explained(f"failed on a batch of {len(batch)}"):
+            request.wait()
+        result: Probabilities = request.get_output_tensor(0).data.copy()
+        return result
+
+    def _model_for(self, hint: str) -> Any:
+        with self._lock:
+            if hint not in self._compiled:
+                config = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": _HINTS[self.precision]}
+                if self.threads:
+                    config["INFERENCE_NUM_THREADS"] = str(self.threads)
+                self._compiled[hint] = compile_cached(self._core, self._content, config)
+            return self._compiled[hint]
+
+    def _unload(self) -> None:
+        self._content = b""
+        self._compiled, self._idle, self._core = {}, deque(), None
+
+
+def _describe(port: Any, name: str) -> tuple[str, str, str]:
+    """Gives a port's name, type and shape without N; a port can go by many names once layers are fused."""
+    kind, shape = port.element_type.get_type_name(), port.partial_shape
+    sizes = [dimension.get_length() if dimension.is_static else -1 for dimension in shape][1:]
+    return (name if name in port.names else port.any_name), _TYPES.get(kind, kind), str(tuple(sizes))
+
+
+def _effective(model: Any) -> str:
+    """Reads from the compiled graph in what type the convolutions and matrix products are really computed."""
+    info = (node.rt_info for node in model.get_runtime_model().get_ops())
+    kinds = {str(i["runtimePrecision"].astype(str)) for i in info if i["layerType"].astype(str) in _COMPUTING}
+    if kinds & {"u8", "i8"}:  # single layers may have been left in float on purpose
+        return "int8"
+    return "+".join(sorted("fp32" if kind == "f32" else kind for kind in kinds))

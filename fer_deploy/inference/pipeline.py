@@ -1,0 +1,118 @@
+"""Sources to predictions: pictures are decoded by threads ahead of the model, which gets them in batches.
+
+Memory is bounded whatever the number of pictures: a window of decoded pictures (2304 bytes each), and the batches that
+the backend keeps in flight. Results come in the order of the sources, and each source gives exactly one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.backends.base import Backend
+from fer_deploy.errors import ImageError
+from fer_deploy.images.sources import Source
+from fer_deploy.inference.predictions import Prediction
+from fer_deploy.labels import INPUT_SHAPE
+
+MAX_WORKERS: Final = 8
+_BLANK: Final = np.zeros(INPUT_SHAPE, np.uint8)
+_MOST_BAD: Final = 4  # a group is closed at this many times the batch size, however few of its pictures are good
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A source that was read: ``pixels`` (uint8, shape (48, 48, 1)), or the reason why there are none."""
+
+    name: str
+    pixels: NDArray[np.uint8] | None
+    reason: str = ""
+
+
+def classify(
+    sources: Iterable[Source], backend: Backend, batch_size: int = 64, workers: int | None = None
+) -> Generator[list[Prediction], None, None]:
+    """Classifies sources as they come.
+
+    Args:
+        sources: Consumed lazily, in the calling thread.
+        backend: An open one.
+        batch_size: Pictures per batch, at least 1; the last one of all is smaller.
+        workers: Decoding threads; ``None`` for one per CPU, at most ``MAX_WORKERS``.
+
+    Yields:
+        The predictions of consecutive sources; a source that cannot be read gives one with the status ``error``.
+
+    Raises:
+        BackendError: The runtime failed.
+    """
+    groups: deque[list[Decoded]] = deque()  # handed to the backend, its answer not here yet
+
+    def batches(decoded: Iterable[Decoded]) -> Generator[NDArray[np.uint8], None, None]:
+        for group in _grouped(decoded, batch_size):
+            groups.append(group)
+            good = [each.pixels for each in group if each.pixels is not None]
+            yield np.stack(good or [_BLANK])  # a group without a good picture has to pass through in its turn, too
+
+    workers = workers or min(MAX_WORKERS, os.cpu_count() or 1)
+    with (
+        closing(decode_ahead(sources, workers, 2 * batch_size + 2 * workers)) as decoded,
+        closing(batches(decoded)) as stacked,
+        closing(backend.run_stream(stacked)) as answers,
+    ):
+        for probabilities in answers:
+            yield _predictions(groups.popleft(), probabilities)
+
+
+def decode_ahead(sources: Iterable[Source], workers: int, window: int) -> Generator[Decoded, None, None]:
+    """Reads sources by several threads, at most ``window`` ahead of the consumer, and gives them in order."""
+    pending: deque[Future[Decoded]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        for source in sources:
+            pending.append(pool.submit(_read, source))
+            if len(pending) >= window:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(source: Source) -> Decoded:
+    try:
+        return Decoded(source.name, source.read())
+    except ImageError as error:
+        return Decoded(source.name, None, str(error))
+    except Exception as error:  # out of memory, a disk that fails: it costs this row, and the row tells
+        return Decoded(source.name, None, f"{type(error).__name__}: {error}")
+
+
+def _grouped(decoded: Iterable[Decoded], batch_size: int) -> Generator[list[Decoded], None, None]:
+    """Cuts into groups with ``batch_size`` good pictures each."""
+    group: list[Decoded] = []
+    good = 0
+    for each in decoded:
+        group.append(each)
+        good += each.pixels is not None
+        if good == batch_size or len(group) >= _MOST_BAD * batch_size:
+            yield group
+            group, good = [], 0
+    if group:
+        yield group
+
+
+def _predictions(group: list[Decoded], probabilities: NDArray[np.float32]) -> list[Prediction]:
+    rows = iter(probabilities)
+    return [
+        Prediction.failed(each.name, each.reason) if each.pixels is None else Prediction.of(each.name, next(rows))
+        for each in group
+    ]

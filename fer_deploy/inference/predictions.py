@@ -1,0 +1,89 @@
+"""What the classifier says of pictures: one ``Prediction`` each, and ``Predictions`` for many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.labels import LABELS, NUM_CLASSES
+
+OK: Final = "ok"
+ERROR: Final = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was found in one picture.
+
+    Args:
+        path: What the picture is called: its path, ``archive.zip/member.png``, or ``item 3``.
+        emotion: The most probable class; None when the picture could not be read.
+        confidence: That class's probability, 0..1; None when the picture could not be read.
+        probabilities: Seven, in the order of ``LABELS``, their sum 1; empty when the picture could not be read.
+        status: ``ok`` or ``error``.
+        reason: Why it could not be read; empty when it could.
+    """
+
+    path: str
+    emotion: str | None
+    confidence: float | None
+    probabilities: tuple[float, ...] = ()
+    status: str = OK
+    reason: str = ""
+
+    @classmethod
+    def of(cls, path: str, probabilities: NDArray[np.float32]) -> Prediction:
+        """Makes one of a model's output, float32 of shape (7,)."""
+        values = tuple(probabilities.tolist())
+        best = int(probabilities.argmax())
+        return cls(path, LABELS[best], values[best], values)
+
+    @classmethod
+    def failed(cls, path: str, reason: str) -> Prediction:
+        """Makes the one of a picture that could not be read."""
+        return cls(path, None, None, status=ERROR, reason=reason)
+
+
+class Predictions(Sequence[Prediction]):
+    """Predictions in the order of their pictures.
+
+    Args:
+        predictions: One per picture.
+
+    Attributes:
+        labels: The names of the classes, which are the columns of ``probabilities``.
+    """
+
+    labels: Final = LABELS
+
+    def __init__(self, predictions: Iterable[Prediction]) -> None:
+        self._all = tuple(predictions)
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """float32, shape (N, 7), rows sum to 1; NaN in the rows of pictures that could not be read."""
+        unread = (float("nan"),) * NUM_CLASSES
+        rows = [prediction.probabilities or unread for prediction in self._all]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), NUM_CLASSES)
+
+    @property
+    def emotions(self) -> list[str | None]:
+        """The most probable class of each picture; None where it could not be read."""
+        return [prediction.emotion for prediction in self._all]
+
+    @overload
+    def __getitem__(self, index: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> Predictions: ...
+    def __getitem__(self, index: int | slice) -> Prediction | Predictions:
+        return Predictions(self._all[index]) if isinstance(index, slice) else self._all[index]
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __repr__(self) -> str:
+        return f"Predictions({list(self._all)!r})"

@@ -1,0 +1,109 @@
+"""What a run over many pictures comes to."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fer_deploy.backends.base import Backend
+from fer_deploy.inference.predictions import ERROR, Prediction
+from fer_deploy.inference.table import valid_text
+from fer_deploy.labels import LABELS
+
+REASONS_KEPT: Final = 5
+_BAR_WIDTH: Final = 30
+
+
+class Summary:
+    """Counts as predictions come; the clock runs from the first ``add`` or ``start``.
+
+    Attributes:
+        emotions: Pictures per emotion.
+        failed: How many could not be read.
+        reasons: Path and reason of the first few of them.
+        skipped: Files left out, by reason; to be filled in by who walked.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.emotions: Counter[str] = Counter()
+        self.failed = 0
+        self.reasons: list[tuple[str, str]] = []
+        self.skipped: Mapping[str, int] = {}
+        self._backend = backend
+        self._start = time.perf_counter()
+
+    def add(self, prediction: Prediction) -> None:
+        """Counts one."""
+        if prediction.emotion is not None:
+            self.emotions[prediction.emotion] += 1
+        if prediction.status == ERROR:
+            self.failed += 1
+            if len(self.reasons) < REASONS_KEPT:
+                self.reasons.append((prediction.path, prediction.reason))
+
+    @property
+    def done(self) -> int:
+        """Pictures classified."""
+        return self.emotions.total()
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start, the model's loading not counted."""
+        return time.perf_counter() - self._start
+
+    @property
+    def images_per_s(self) -> float:
+        """Pictures classified per second, decoding included."""
+        return self.done / max(self.seconds, 1e-9)
+
+    def as_json(self) -> dict[str, Any]:
+        """Gives the summary as ``--json`` prints it."""
+        backend = self._backend
+        return {
+            "backend": backend.name,
+            "precision": backend.precision,
+            "effective": backend.effective,
+            "device": backend.device,
+            "runtime": backend.runtime,
+            "n": self.done,
+            "failed": self.failed,
+            "skipped": dict(self.skipped),
+            "emotions": {label: self.emotions[label] for label in LABELS},
+            "seconds": round(self.seconds, 3),
+            "images_per_s": round(self.images_per_s, 1),
+        }
+
+    def lines(self) -> list[str]:
+        """Gives the summary for people to read, a bar per emotion."""
+        most = max(self.emotions.values(), default=0)
+        lines = [
+            f"  {label:<9}{self.emotions[label]:>8}  {100 * self.emotions[label] / self.done:5.1f} %  "
+            + "█" * round(_BAR_WIDTH * self.emotions[label] / most)
+            for label in LABELS
+            if self.emotions[label]
+        ]
+        backend = self._backend
+        computed = "" if backend.effective == backend.precision else f", computed in {backend.effective}"
+        lines.append(
+            f"{_count(self.done, 'picture')} in {self.seconds:.2f} s, {self.images_per_s:.0f} images/s "
+            f"({backend.runtime}, {backend.precision}{computed}, {backend.device})"
+        )
+        if self.failed:
+            lines.append(f"{self.failed} failed:")
+            lines += [f"  {printable(path)}: {printable(reason)}" for path, reason in self.reasons]
+            more = self.failed - len(self.reasons)
+            lines += [f"  and {more} more, each with its reason in the output"] if more else []
+        if self.skipped:
+            lines.append("left out: " + ", ".join(f"{n} {reason}" for reason, n in sorted(self.skipped.items())))
+        return lines
+
+
+def printable(text: str) -> str:
+    """Makes a name safe for a terminal: no control characters, which could move the cursor or worse, no newlines."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in valid_text(text))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
