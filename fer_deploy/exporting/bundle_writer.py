@@ -40,7 +40,7 @@ def new_folder(output: Path) -> Iterator[Path]:
     Raises:
         OutputError: The folder cannot be made, filled or moved; nothing is left behind, what was there stays.
     """
-    output = output.absolute()
+    output = output.resolve()  # through a link: the folder that it leads to is replaced
     partial = output.parent / f".{output.name}.{os.getpid()}.partial"
     try:
         partial.mkdir(parents=True)

@@ -86,10 +86,10 @@ def _fill(
         describe_file(folder, KERAS_FILE, "keras", "fp32", versions),
         describe_file(folder, ONNX_FILE, "onnx", "fp32", made_with),
     )
-    Bundle(folder, name, digest, artefacts, _training_summary(source.with_name(METRICS_FILE), report)).save()
+    Bundle(folder, name, digest, artefacts, training_summary(source.with_name(METRICS_FILE), report)).save()
 
 
-def _training_summary(metrics: Path, report: Report) -> dict[str, Any]:
+def training_summary(metrics: Path, report: Report) -> dict[str, Any]:
     """Takes the summary out of what training recorded beside the model; empty where there is no such record."""
     if not metrics.is_file():
         return {}

@@ -142,7 +142,11 @@ def _compare(
     backend: str, runtime: str, batch: int, run: Run, reference: Probabilities, pictures: PictureSet
 ) -> Parity:
     n = len(reference)
-    found = np.concatenate([run(pictures.images[i : min(i + batch, n)]) for i in range(0, n, batch)])
+    try:
+        found = np.concatenate([run(pictures.images[i : min(i + batch, n)]) for i in range(0, n, batch)])
+    except Exception as error:  # each runtime has error types of its own
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"The exported file fails in {runtime} at batch {batch}: {reason}") from error
     if found.shape != reference.shape or found.dtype != np.float32:
         raise ModelError(f"{runtime} gives {found.dtype} {found.shape} at batch {batch}, expected {reference.shape}")
     difference = float(np.abs(found - reference).max())
@@ -164,6 +168,7 @@ def _load_onnxruntime(onnx_file: Path) -> tuple[str, Run]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1  # speed does not matter here, and more threads spin where others want to work
     session = onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
     return f"onnxruntime {onnxruntime.__version__}", lambda batch: session.run(["probabilities"], {"image": batch})[0]
 
@@ -172,6 +177,7 @@ def _load_openvino(onnx_file: Path) -> tuple[str, Run]:
     import openvino
 
     # without the hint OpenVINO computes in bfloat16 on CPUs that have AMX
-    compiled = openvino.Core().compile_model(onnx_file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = openvino.Core().compile_model(onnx_file, "CPU", settings)
     version = openvino.__version__.partition("-")[0]
     return f"openvino {version}", lambda batch: np.array(compiled({"image": batch})["probabilities"])

@@ -1,0 +1,80 @@
+"""``fer-deploy export`` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fer_deploy
+from fer_deploy.bundle import Bundle
+
+for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install 'fer-deploy[export]'")
+
+
+def fer_deploy_export(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own."""
+    code = "from fer_deploy.cli import main; main()"
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code, "export", *map(str, arguments)],
+        env={**inherited, "PYTHONPATH": str(Path(fer_deploy.__file__).parents[1]), **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_tables_on_stdout_and_only_progress_on_stderr(tiny_model_path: Path, tmp_path: Path) -> None:
+    """Without TensorFlow's noise, and whatever backend the model was trained on."""
+    output = tmp_path / "emotions"
+    done = fer_deploy_export(tiny_model_path, "--output", output, KERAS_BACKEND="torch")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == [
+        "Loading TensorFlow",
+        f"Reading {tiny_model_path}",
+        "Converting to ONNX",
+        "Comparing with Keras: built-in probe set, 111 pictures",
+    ]
+    for text in ("Bundle emotions", "model.onnx", "Compared with Keras", "openvino", "100.00%", f"Written: {output}"):
+        assert text in done.stdout
+    assert Bundle.load(output).name == "emotions"
+
+
+def test_json(tiny_model_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    done = fer_deploy_export(tiny_model_path, "--output", output, "--name", "tiny", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["schema"] == 1
+    assert found["machine"]["cpu"]
+    assert found["bundle"]["name"] == "tiny"
+    assert [entry["file"] for entry in found["bundle"]["files"]] == ["model.keras", "model.onnx"]
+    for row in found["rows"]:
+        assert (row["precision"], row["effective"], row["device"], row["status"]) == ("fp32", "fp32", "cpu", "ok")
+        assert row["agreement"] == 1
+        assert row["max_abs_difference"] <= 1e-5
+    assert {(row["backend"], row["batch"]) for row in found["rows"]} >= {("openvino", 1), ("openvino", 37)}
+
+
+def test_an_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "model.keras").write_text("no model")
+    done = fer_deploy_export(tmp_path / "model.keras", "--output", tmp_path / "bundle")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f"fer-deploy: {tmp_path / 'model.keras'} is not a Keras file: expected a .keras archive as model.save writes it"
+    ]
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_help_has_examples() -> None:
+    done = fer_deploy_export("--help")
+    assert done.returncode == 0
+    assert "fer-deploy export runs/first/model.keras" in done.stdout
