@@ -1,4 +1,4 @@
-"""What machine this is, as results state it: figures without their machine mean nothing."""
+"""What figures were measured on: the processor and the software, never the machine's name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import platform
 from pathlib import Path
 from typing import Final, TypedDict
+
+from fer_deploy import __version__
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
 _MEMINFO: Final = Path("/proc/meminfo")
@@ -21,15 +23,29 @@ CPU_CLASSES: Final = (
 
 
 class MachineInfo(TypedDict):
-    """Keys of the ``machine`` object in JSON; what cannot be found out is None."""
+    """Keys of the ``machine`` object in JSON; what cannot be found out is None.
+
+    Args:
+        cpu: The processor's name.
+        cpu_class: One of ``CPU_CLASSES``, or ``other``.
+        physical_cores: Cores, hyperthreads not counted.
+        logical_cpus: Hyperthreads counted.
+        usable_cpus: Those that this process may run on.
+        memory_gib: All memory, in GiB.
+        os: System and architecture.
+        python: Python's version.
+        fer_deploy: Our version.
+    """
 
     cpu: str | None
     cpu_class: str
     physical_cores: int | None
     logical_cpus: int | None
+    usable_cpus: int | None
     memory_gib: float | None
     os: str
     python: str
+    fer_deploy: str
 
 
 def machine_info(cpuinfo: Path = _CPUINFO, meminfo: Path = _MEMINFO) -> MachineInfo:
@@ -46,9 +62,11 @@ def machine_info(cpuinfo: Path = _CPUINFO, meminfo: Path = _MEMINFO) -> MachineI
         "cpu_class": cpu_class(first.get("flags", "")),
         "physical_cores": _physical_cores(processors),
         "logical_cpus": os.cpu_count(),
+        "usable_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": _memory_gib(meminfo),
-        "os": platform.platform(),
+        "os": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
+        "fer_deploy": __version__,
     }
 
 
