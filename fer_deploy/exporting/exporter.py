@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.exporting import onnx
 from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILE, check_output, new_folder
 from fer_deploy.exporting.keras_file import LoadedModel, check_keras_file, load_keras_file
-from fer_deploy.exporting.parity import PictureSet, check_parity, keras_probabilities, parity_pictures
+from fer_deploy.exporting.parity import PictureSet, check_parity, parity_pictures
 from fer_deploy.exporting.toolchain import Toolchain, import_toolchain, quiet
 
 Report = Callable[[str], None]
@@ -77,16 +77,16 @@ def _fill(
         (folder / KERAS_FILE).write_bytes(content)
     report("Converting to ONNX")
     (folder / ONNX_FILE).write_bytes(onnx.convert(loaded.model, digest, tools))
-    report(f"Comparing with Keras: {pictures.name}")
-    reference = keras_probabilities(loaded.model, pictures.images, tools)
-    parity = check_parity(folder / ONNX_FILE, reference, pictures)
-    versions = {"keras": tools.keras.__version__, "rebuilt_from": list(loaded.saved_policies)}
-    made_with = {**onnx.made_with(tools), "parity": [asdict(entry) for entry in parity]}
+    saved_with = {"keras": tools.keras.__version__, "rebuilt_from": list(loaded.saved_policies)}
     artefacts = (
-        describe_file(folder, KERAS_FILE, "keras", "fp32", versions),
-        describe_file(folder, ONNX_FILE, "onnx", "fp32", made_with),
+        describe_file(folder, KERAS_FILE, "keras", "fp32", saved_with),
+        describe_file(folder, ONNX_FILE, "onnx", "fp32", onnx.made_with(tools)),
     )
-    Bundle(folder, name, digest, artefacts, training_summary(source.with_name(METRICS_FILE), report)).save()
+    bundle = Bundle(folder, name, digest, artefacts, training_summary(source.with_name(METRICS_FILE), report))
+    report(f"Comparing with Keras: {pictures.name}")
+    proof = [asdict(entry) for entry in check_parity(bundle, pictures)]
+    proved = replace(artefacts[1], made_with={**artefacts[1].made_with, "parity": proof})
+    replace(bundle, artefacts=(artefacts[0], proved)).save()
 
 
 def training_summary(metrics: Path, report: Report) -> dict[str, Any]:
