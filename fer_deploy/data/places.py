@@ -29,7 +29,7 @@ def zip_entries(source: Path, archive: zipfile.ZipFile) -> tuple[list[Entry], li
     Raises:
         DataError: They are encrypted, far too many, or there are two data sets.
     """
-    infos = [(_parts(info.filename), info) for info in archive.infolist() if not info.is_dir()]
+    infos = [(_parts(info.filename), info) for info in _zip_files(archive)]
     infos = [(parts, info) for parts, info in infos if parts and not any(is_junk(part) for part in parts)]
     roots = {root for parts, _ in infos if (root := _root(parts)) is not None}
     if not roots:
@@ -50,7 +50,7 @@ def zip_table(source: Path, archive: zipfile.ZipFile) -> str:
     Raises:
         DataError: There is none, it is encrypted or far too large.
     """
-    files = [info for info in archive.infolist() if not info.is_dir()]
+    files = _zip_files(archive)
     tables = [info for info in files if info.filename.lower().endswith(".csv")]
     tables = [info for info in tables if not any(is_junk(part) for part in _parts(info.filename))]
     named = [info for info in tables if _parts(info.filename)[-1].lower() in CSV_NAMES]
@@ -107,6 +107,11 @@ def folder_table(source: Path) -> Path:
 
 def _parts(name: str) -> tuple[str, ...]:
     return tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def _zip_files(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Lists the entries that are files; a damaged directory can have some without a name."""
+    return [info for info in archive.infolist() if info.filename and not info.is_dir()]
 
 
 def _root(parts: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -26,7 +27,9 @@ MAX_TABLE_BYTES: Final = 1 << 30
 """Three times fer2013.csv; a gzip or zip that unpacks to more is no FER-2013."""
 _PROGRESS_ROWS: Final = 200
 
-DAMAGED: Final = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError, NotImplementedError)
+DAMAGED: Final = (
+    EOFError, NotImplementedError, gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 """What the unpackers raise on damaged or exotic archives."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -90,6 +90,7 @@ def test_jpeg_bmp_and_capital_letters_are_read(write_zip) -> None:
 
 
 @given(st.integers(0, 2**32), st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=20))
+@settings(deadline=None)
 def test_a_damaged_file_gives_a_picture_or_a_reason(seed: int, damage: list[tuple[int, int]]) -> None:
     image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (48, 48), np.uint8))
     for form in ("PNG", "JPEG", "BMP"):
