@@ -40,9 +40,7 @@ class Augmentation:
     erase_size: tuple[int, int] = (6, 20)
 
 
-def augment(
-    images: NDArray[np.uint8], settings: Augmentation, random: np.random.Generator
-) -> NDArray[np.float32]:
+def augment(images: NDArray[np.uint8], settings: Augmentation, random: np.random.Generator) -> NDArray[np.float32]:
     """Changes each picture of a batch in its own way.
 
     Args:

@@ -52,7 +52,7 @@ class Checkpoint:
         }
         partial = folder / (FILE + ".partial")
         with partial.open("wb") as file:
-            np.savez(file, state=np.array(json.dumps(state)), **arrays)  # type: ignore[arg-type]
+            np.savez(file, state=np.array(json.dumps(state)), **arrays)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(folder / FILE)
@@ -72,7 +72,8 @@ class Checkpoint:
                     group, _, _ = name.partition("/")
                     if group in groups:
                         groups[group].append(file[name])
-                return cls(**json.loads(str(file["state"])), **groups)
+                state: dict[str, Any] = {**json.loads(str(file["state"])), **groups}
+                return cls(**state)
         except FileNotFoundError as error:
             raise TrainingError(f"There is nothing to resume in {folder}: no {FILE}; start without --resume") from error
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def describe_device() -> dict[str, Any]:
     """The framework with its version, and the device, for reports."""
     keras = import_keras()
     framework = keras.backend.backend()
-    module = __import__({"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}[framework])
+    module = import_module(framework)
     return {
         "keras": keras.__version__,
         "framework": framework,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -256,4 +255,4 @@ def _as_json(value: Any) -> Any:
         return {key: _as_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_as_json(entry) for entry in value]
-    return os.path.basename(value) if isinstance(value, str) and value.endswith(".keras") else value
+    return Path(value).name if isinstance(value, str) and value.endswith(".keras") else value

@@ -42,7 +42,8 @@ def occlusion_map(predict: Predict, image: NDArray[np.uint8], label: int) -> NDA
     for (y, x), left in zip(corners, probability, strict=False):
         total[max(y, 0) : y + PATCH, max(x, 0) : x + PATCH] += probability[-1] - left
         count[max(y, 0) : y + PATCH, max(x, 0) : x + PATCH] += 1
-    return np.maximum(total / count, 0)
+    heat: NDArray[np.float32] = np.maximum(total / count, 0)
+    return heat
 
 
 def mean_faces(partition: Partition) -> NDArray[np.uint8]:

@@ -94,4 +94,3 @@ def import_keras() -> Any:
     except ImportError as error:
         raise MissingDependencyError("Keras with TensorFlow, JAX or PyTorch", "fer-deploy[train]") from error
     return keras
-

@@ -60,9 +60,7 @@ def write_report(fitted: Fitted, data: Fer2013, recipe: Recipe, output: Path) ->
     return metrics
 
 
-def score_partitions(
-    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]], data: Fer2013
-) -> dict[str, Score]:
+def score_partitions(answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]], data: Fer2013) -> dict[str, Score]:
     """Scores PublicTest, PrivateTest and, where there are both, the whole test folder as ``Test``."""
     found = {name: data.partitions[name] for name in (PUBLIC, PRIVATE) if name in data.partitions}
     answers = {name: answer(partition.images) for name, partition in found.items()}

@@ -4,9 +4,7 @@ import numpy as np
 
 from fer_deploy.training.augmentation import Augmentation, augment
 
-NOTHING = Augmentation(
-    flip=False, rotation=0.0, zoom=0.0, shift=0.0, contrast=0.0, brightness=0.0, erase=0.0
-)
+NOTHING = Augmentation(flip=False, rotation=0.0, zoom=0.0, shift=0.0, contrast=0.0, brightness=0.0, erase=0.0)
 
 
 def _pictures(n: int = 8) -> np.ndarray:

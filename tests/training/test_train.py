@@ -97,4 +97,5 @@ def _wait_for_epochs(output: Path, epochs: int, process: subprocess.Popen[str]) 
         if (output / FILE).exists() and len(Checkpoint.load(output).history) >= epochs:
             return
         time.sleep(0.05)
-    raise AssertionError(f"no {epochs} epochs: {process.communicate()[1] if process.poll() is not None else 'too slow'}")
+    ended = process.poll() is not None
+    raise AssertionError(f"no {epochs} epochs: {process.communicate()[1] if ended else 'too slow'}")
