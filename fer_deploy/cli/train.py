@@ -13,7 +13,7 @@ from fer_deploy.cli.options import DataOption, JsonOption, SkipBadOption
 
 def train(
     data: DataOption,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model, its report and the checkpoint.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for model, report and checkpoint.")],
     recipe: Annotated[
         Path | None, typer.Option("--recipe", help="A recipe in TOML; without it, the recipe of the shipped model.")
     ] = None,

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on as if it had never stopped, in one file, written whole or not at all."""
+"""Checkpoints: all that a training needs to go on as if it had never stopped, written whole or not at all."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fer_deploy import __version__
 from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, Fer2013, Partition
 from fer_deploy.evaluation.accuracy import Score, score
+from fer_deploy.machine import machine_info
 from fer_deploy.training.fit import Fitted, predict
 from fer_deploy.training.heatmap import mean_faces, occlusion_map, surest_examples
 from fer_deploy.training.model import count_layers
@@ -87,6 +88,7 @@ def _metrics(fitted: Fitted, data: Fer2013, recipe: Recipe, scores: dict[str, Sc
         "recipe": dataclasses.asdict(recipe),
         "data": {name: _describe(partition) for name, partition in data.partitions.items()},
         "device": fitted.device,
+        "machine": machine_info(),
         "versions": {"fer-deploy": __version__, "python": platform.python_version(), "numpy": np.__version__},
         "scores": {name: result.as_dict() for name, result in scores.items()},
         "epochs": fitted.history,
