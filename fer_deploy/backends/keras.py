@@ -22,7 +22,7 @@ class KerasBackend(Backend):
     """Runs the bundle's .keras file on whichever framework Keras is set to; threads take turns in ``run``."""
 
     name = "keras"
-    install = ("fer-deploy[train]",)
+    install = ("fer-deploy[export]",)
     precisions = ("fp32",)
 
     _model: Any = None

@@ -28,6 +28,6 @@ def usable_cores(quota: Path = _QUOTA) -> int:
 def _share(quota: Path) -> int | None:
     try:
         time_us, period_us = quota.read_text(encoding="ascii").split()
-        return round(int(time_us) / int(period_us))
-    except (OSError, ValueError):  # no container, or no limit ("max")
+        return max(1, round(int(time_us) / int(period_us)))
+    except (OSError, ValueError, ZeroDivisionError):  # no container, or no limit ("max")
         return None

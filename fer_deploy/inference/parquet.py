@@ -43,3 +43,6 @@ class ParquetSink(Sink):
 
     def _end(self) -> None:
         self._writer.close()
+
+    def _give_up(self) -> None:
+        self._writer.is_open = False  # else it tries again when it is collected, and complains on stderr

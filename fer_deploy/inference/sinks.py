@@ -6,8 +6,6 @@ Lines hold all rows but the last few (``FLUSH_ROWS``); Parquet, whose table of c
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from abc import ABC, abstractmethod
@@ -53,11 +51,11 @@ class Sink(ABC):
     _flush_rows = FLUSH_ROWS
 
     def _flush(self) -> None:
-        if self._rows:
+        rows, self._rows = self._rows, []  # first, so that an interrupt cannot make rows come twice
+        if rows:
             with self._explained():
-                self._put(self._rows)
+                self._put(rows)
                 self._file.flush()
-            self._rows = []
 
     def __enter__(self) -> Self:
         with self._explained():
@@ -76,6 +74,9 @@ class Sink(ABC):
             with self._explained():
                 self._end()
                 self._file.flush()
+        except BaseException:
+            self._give_up()
+            raise
         finally:
             if self.target != STDOUT:
                 with self._explained():
@@ -99,21 +100,29 @@ class Sink(ABC):
     def _end(self) -> None:  # noqa: B027
         pass
 
+    def _give_up(self) -> None:  # noqa: B027
+        pass
+
     @abstractmethod
     def _put(self, rows: list[Row]) -> None:
         """Writes rows to ``self._file``."""
 
 
 class CsvSink(Sink):
-    """CSV as in RFC 4180, in UTF-8, with a header; empty cells are empty."""
+    """CSV in UTF-8 with a header, lines ending in a line feed; empty cells are empty."""
 
     def _begin(self) -> None:
-        self._file.write((",".join(COLUMNS) + "\r\n").encode())
+        self._file.write((",".join(COLUMNS) + "\n").encode())
 
     def _put(self, rows: list[Row]) -> None:
-        text = io.StringIO(newline="")
-        csv.DictWriter(text, COLUMNS).writerows(rows)
-        self._file.write(text.getvalue().encode())
+        lines = (",".join(map(_csv_cell, row.values())) + "\n" for row in rows)
+        self._file.write("".join(lines).encode())
+
+
+def _csv_cell(value: Cell) -> str:
+    """Quotes what needs it; the csv module leaves a carriage return unquoted when lines end in a line feed."""
+    text = "" if value is None else str(value)
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 
 
 class JsonLinesSink(Sink):

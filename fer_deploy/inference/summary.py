@@ -17,7 +17,10 @@ _BAR_WIDTH: Final = 30
 
 
 class Summary:
-    """Counts as predictions come; the clock runs from the first ``add`` or ``start``.
+    """Counts as predictions come.
+
+    Args:
+        backend: The open backend that makes them.
 
     Attributes:
         emotions: Pictures per emotion.
@@ -32,6 +35,10 @@ class Summary:
         self.reasons: list[tuple[str, str]] = []
         self.skipped: Mapping[str, int] = {}
         self._backend = backend
+        self._start = time.perf_counter()
+
+    def start(self) -> None:
+        """Starts the clock."""
         self._start = time.perf_counter()
 
     def add(self, prediction: Prediction) -> None:

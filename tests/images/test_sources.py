@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -100,8 +101,9 @@ def test_folders_nested_deeper_than_pythons_recursion(tmp_path: Path) -> None:
         Path("x.png").write_bytes(png())
         os.chdir(tmp_path)
         assert names("d") == ["d/" * 1500 + "x.png"]
-    finally:
+    finally:  # pytest's own removal is recursive
         os.chdir(here)
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import shutil
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_deploy.backends.base import Backend, Images, Probabilities
+from fer_deploy.bundle import Bundle
+from fer_deploy.errors import ImageError
+from fer_deploy.images.sources import Source
+from fer_deploy.inference.pipeline import classify, decode_ahead
+from fer_deploy.inference.predictions import Prediction
+
+
+class Arithmetic(Backend):
+    """A backend of its own right, so exact that a row that is lost or in a wrong place shows: says the first pixel."""
+
+    name, install, precisions = "arithmetic", (), ("fp32",)
+
+    def _load(self) -> None:
+        self.sizes: list[int] = []
+
+    def _infer(self, batch: Images) -> Probabilities:
+        self.sizes.append(len(batch))
+        probabilities = np.zeros((len(batch), 7), np.float32)
+        probabilities[:, 0] = batch[:, 0, 0, 0]
+        return probabilities
+
+    def _unload(self) -> None:
+        pass
+
+
+@pytest.fixture
+def backend() -> Iterator[Arithmetic]:
+    nothing = Bundle(Path(), "", "", ())
+    with Arithmetic(nothing) as opened:
+        yield opened
+
+
+def picture(value: int, delay_s: float = 0) -> Source:
+    def read() -> Images:
+        time.sleep(delay_s)
+        return np.full((48, 48, 1), value, np.uint8)
+
+    return Source(str(value), read)
+
+
+def bad(name: str, error: BaseException) -> Source:
+    def read() -> Images:
+        raise error
+
+    return Source(name, read)
+
+
+def flat(groups: Iterator[list[Prediction]]) -> list[Prediction]:
+    return [prediction for group in groups for prediction in group]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+def test_order_is_kept_and_nothing_lost(backend: Arithmetic, batch_size: int) -> None:
+    rng = np.random.default_rng(batch_size)
+    sources = [
+        bad(f"bad {value}", ImageError("no")) if value % 10 == 3 else picture(value, float(rng.uniform(0, 0.003)))
+        for value in range(250)
+    ]
+    found = flat(classify(iter(sources), backend, batch_size, workers=5))
+    assert [prediction.path for prediction in found] == [source.name for source in sources]
+    for value, prediction in enumerate(found):
+        if value % 10 == 3:
+            assert (prediction.status, prediction.reason, prediction.emotion) == ("error", "no", None)
+        else:
+            assert (prediction.status, prediction.probabilities[0]) == ("ok", value)
+    assert set(backend.sizes[:-1]) <= {batch_size}
+
+
+def test_no_source_gives_no_row(backend: Arithmetic) -> None:
+    assert flat(classify(iter(()), backend)) == []
+    assert backend.sizes == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), struct.error("unpack requires 4 bytes"), RecursionError("deep"), OSError(5, "I/O error")]
+)
+def test_whatever_a_decoder_raises_costs_one_row(backend: Arithmetic, error: Exception) -> None:
+    before, failed, after = flat(classify([picture(1), bad("x", error), picture(2)], backend))
+    assert (before.probabilities[0], after.probabilities[0]) == (1, 2)
+    assert failed.status == "error"
+    assert failed.reason.startswith(type(error).__name__)
+
+
+def test_only_bad_sources_still_flow_in_bounded_memory(backend: Arithmetic) -> None:
+    drawn = 0
+
+    def sources() -> Iterator[Source]:
+        nonlocal drawn
+        for index in range(5000):
+            drawn += 1
+            yield bad(str(index), ImageError("no"))
+
+    groups = classify(sources(), backend, batch_size=4, workers=2)
+    rows = 0
+    for group in groups:
+        rows += len(group)
+        assert drawn - rows < 100
+    assert rows == 5000
+
+
+def test_the_window_bounds_what_is_read_ahead() -> None:
+    drawn = 0
+
+    def sources() -> Iterator[Source]:
+        nonlocal drawn
+        for value in range(200):
+            drawn += 1
+            yield picture(value % 250)
+
+    decoded = decode_ahead(sources(), workers=3, window=10)
+    for taken, _ in enumerate(decoded):
+        assert drawn <= taken + 10
+    assert drawn == 200
+
+
+def test_decoding_goes_on_while_the_consumer_works() -> None:
+    started = threading.Event()
+
+    def read() -> Images:
+        started.set()
+        return np.zeros((48, 48, 1), np.uint8)
+
+    decoded = decode_ahead([picture(0), Source("next", read)], workers=1, window=2)
+    next(decoded)
+    assert started.wait(5)
+    decoded.close()
+
+
+def test_threads_end_when_the_run_is_left(backend: Arithmetic) -> None:
+    before = threading.active_count()
+    groups = classify((picture(value % 250, 0.001) for value in range(10_000)), backend, batch_size=4)
+    next(groups)
+    groups.close()
+    assert threading.active_count() == before
+
+
+def test_an_interrupt_ends_cleanly(backend: Arithmetic) -> None:
+    before = threading.active_count()
+
+    def sources() -> Iterator[Source]:
+        yield from (picture(value) for value in range(200))
+        raise KeyboardInterrupt
+
+    groups: list[list[Prediction]] = []
+    with pytest.raises(KeyboardInterrupt):
+        groups.extend(classify(sources(), backend, batch_size=8, workers=2))
+    assert len(groups) > 10
+    assert threading.active_count() == before
+
+
+def test_files_and_memory(backend: Arithmetic, tmp_path: Path) -> None:
+    """A folder deleted while it is walked costs its rows only."""
+    from PIL import Image
+
+    from fer_deploy.images.sources import Sources
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for value in range(40):
+            Image.new("L", (48, 48), value).save(tmp_path / name / f"{value:02}.png")
+    groups = classify(Sources([tmp_path]), backend, batch_size=2, workers=1)
+    found = next(groups)
+    shutil.rmtree(tmp_path / "b")
+    found += flat(groups)
+    assert [prediction.status for prediction in found[:40]] == ["ok"] * 40
+    assert [prediction.probabilities[0] for prediction in found[:40]] == list(range(40))
+    assert {(prediction.path, prediction.reason) for prediction in found[40:]} <= {
+        (str(tmp_path / "b"), "no such file")
+    }
