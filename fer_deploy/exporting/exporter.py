@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.errors import UsageError
 from fer_deploy.exporting import onnx
 from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILE, check_output, new_folder
 from fer_deploy.exporting.keras_file import LoadedModel, check_keras_file, load_keras_file
@@ -46,12 +47,15 @@ def export_bundle(
 
     Raises:
         MissingDependencyError: TensorFlow, tf2onnx, onnx or onnxslim is not installed.
-        UsageError: Keras is already loaded on another backend in this process.
+        UsageError: The name is empty or unprintable, or Keras is already loaded on another backend in this process.
         ModelError: The file is not a model of this contract, does not convert, or computes otherwise in ONNX.
         DataError: ``data`` is not FER-2013.
         OutputError: ``output`` is taken or cannot be written.
     """
     source, target = Path(model_path), Path(output)
+    title = name or target.absolute().name
+    if not title or not title.isprintable():
+        raise UsageError(f"The name {title!r} is no name for a bundle: give one of printable characters with --name")
     check_output(target, overwrite)
     check_keras_file(source)
     pictures = parity_pictures(Path(data) if data is not None else None)
@@ -61,7 +65,7 @@ def export_bundle(
         report(f"Reading {source}")
         loaded = load_keras_file(source, tools)
         with new_folder(target) as folder:
-            _fill(folder, source, loaded, pictures, tools, name or target.absolute().name, report)
+            _fill(folder, source, loaded, pictures, tools, title, report)
     return Bundle.load(target)
 
 

@@ -42,7 +42,7 @@ def test_tables_on_stdout_and_only_progress_on_stderr(tiny_model_path: Path, tmp
         "Converting to ONNX",
         "Comparing with Keras: built-in probe set, 111 pictures",
     ]
-    for text in ("Bundle emotions", "model.onnx", "Compared with Keras", "openvino", "100.00%", f"Written: {output}"):
+    for text in ("Bundle emotions", "model.onnx", "Compared with Keras", "OpenVINO", "100.00%", f"Written: {output}"):
         assert text in done.stdout
     assert Bundle.load(output).name == "emotions"
 

@@ -103,6 +103,12 @@ def test_failed_parity_leaves_no_bundle(model_path: Path, tmp_path: Path, monkey
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(("name", "folder"), [("a\nb", "bundle"), (None, "a\nb"), (None, "/")])
+def test_unprintable_name_is_refused(tmp_path: Path, name: str | None, folder: str) -> None:
+    with pytest.raises(UsageError, match="--name"):
+        export_bundle(tmp_path / "model.keras", tmp_path / folder, name=name)
+
+
 def test_wrong_file_is_refused_before_tensorflow_loads(tmp_path: Path) -> None:
     (tmp_path / "model.keras").write_text("no model")
     lines: list[str] = []
