@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
-from fer_deploy.backends.quiet import quiet_stderr
+from fer_deploy.backends.quiet import quiet
 from fer_deploy.errors import BackendError
 
 _EFFECTIVE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -30,7 +30,7 @@ class KerasBackend(Backend):
     def _load(self) -> None:
         content = self.bundle.read("keras")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with quiet_stderr():
+        with quiet():
             import keras
 
             self._set_threads(keras)

@@ -10,13 +10,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+from fer_deploy.backends.quiet import quiet
 from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.errors import UsageError
 from fer_deploy.exporting import onnx
 from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILE, check_output, new_folder
 from fer_deploy.exporting.keras_file import LoadedModel, check_keras_file, load_keras_file
 from fer_deploy.exporting.parity import PictureSet, check_parity, parity_pictures
-from fer_deploy.exporting.toolchain import Toolchain, import_toolchain, quiet
+from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
 
 Report = Callable[[str], None]
 METRICS_FILE: Final = "metrics.json"

@@ -7,9 +7,12 @@ dropout and the softmax layer: 6 more. The Input and the scaling of pixels are n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fer_deploy.backends.quiet import quiet
 from fer_deploy.errors import MissingDependencyError, UsageError
 from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
 
@@ -83,14 +86,17 @@ def count_layers(model: keras.Model) -> int:
     return sum(kind not in ("InputLayer", "Rescaling") for kind in kinds)
 
 
+@cache
 def import_keras() -> Any:
-    """Imports Keras 3.
+    """Imports Keras 3, without what its framework has to say at its start.
 
     Raises:
         MissingDependencyError: Keras, or the framework that it is set to use, is not installed.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        import keras
+        with quiet():
+            import keras
     except ImportError as error:
         raise MissingDependencyError("Keras with TensorFlow, JAX or PyTorch", "fer-deploy[train]") from error
     return keras

@@ -31,7 +31,7 @@ def train(fer2013_path: Path, smoke: Path) -> Train:
         command += ["--recipe", str(smoke), "--output", str(output), *options]
         return subprocess.Popen(
             command,
-            env={**os.environ, "KERAS_BACKEND": framework, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**os.environ, "KERAS_BACKEND": framework},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
