@@ -123,7 +123,7 @@ def _identify(file: BinaryIO) -> Image.Image:
     except UnidentifiedImageError:  # asked for separately, since the rare formats' plugins take long to import
         file.seek(0)
         if file.read(len(_ZIP)) == _ZIP:
-            raise ImageError("a zip archive; name it itself to have its pictures read") from None
+            raise ImageError("a zip archive, which is opened only under a name that ends in .zip") from None
         return Image.open(file, formats=_RARE)
 
 

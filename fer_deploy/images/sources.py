@@ -8,8 +8,8 @@ whatever its name, so that nothing is left out unseen, but for two kinds that ar
 - sidecars, which lie beside pictures and are none, by name (``files.SIDECARS`` and ``NOTES``: tables, notes, code).
 
 Links are followed, but not to a folder that the link itself lies in. What is missing or cannot be opened still gives a
-source; reading it raises an ImageError, which costs one row. Zip archives are opened where they are named or match a
-pattern, not inside folders or other archives. Held in memory are the names of the folders on the way to the current
+source; reading it raises an ImageError, which costs one row. Zip archives are opened wherever they lie, but not inside
+other archives. Held in memory are the names of the folders on the way to the current
 picture, a pattern's matches, and an archive's table of contents.
 """
 
@@ -88,14 +88,15 @@ class Sources:
     def _existing(self, path: str) -> Iterator[Source]:
         if os.path.isdir(path):  # noqa: PTH112
             yield from self._folder(path)
-        elif path.lower().endswith(ARCHIVE_SUFFIX):
+        else:
+            yield from self._file(path)
+
+    def _file(self, path: str) -> Iterator[Source]:
+        if path.lower().endswith(ARCHIVE_SUFFIX):
             yield from self._archive(path)
         else:
-            yield self._file(path)
-
-    def _file(self, path: str) -> Source:
-        self.found += 1
-        return Source(path, partial(decode, path))
+            self.found += 1
+            yield Source(path, partial(decode, path))
 
     def _failed(self, path: str, reason: str) -> Source:
         self.found += 1
@@ -117,7 +118,7 @@ class Sources:
             if path is None:
                 stack.pop()
             elif not path.endswith(os.sep):
-                yield self._file(path)
+                yield from self._file(path)
             else:
                 try:
                     status = os.stat(path)  # noqa: PTH116

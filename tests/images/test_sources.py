@@ -183,10 +183,12 @@ def test_a_broken_archive_is_one_failing_source(folder: Path) -> None:
     assert reason("pipe.zip") == "a named pipe, not a picture"
 
 
-def test_an_archive_inside_a_folder_is_not_opened(folder: Path) -> None:
-    with zipfile.ZipFile("set/faces.zip", "w") as archive:
+def test_an_archive_inside_a_folder_is_opened_in_its_turn(folder: Path) -> None:
+    with zipfile.ZipFile("set/b.zip", "w") as archive:
         archive.writestr("a.png", png())
-    *_, source = Sources(["set"])
-    assert source.name == "set/faces.zip"
-    with pytest.raises(ImageError, match="zip archive; name it itself"):
-        source.read()
+        archive.writestr("inner.zip", b"PK\x03\x04")
+    found = names("set")
+    assert "set/b.zip/a.png" in found
+    assert found == sorted(found)
+    with pytest.raises(ImageError, match=r"zip archive, which is opened only under a name"):
+        next(source for source in Sources(["set"]) if source.name.endswith("inner.zip")).read()
