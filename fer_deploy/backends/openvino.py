@@ -78,8 +78,8 @@ class OpenVinoBackend(Backend):
                     idle.append(busy[0][0])
                     yield self._finish(*busy.popleft())
                 request = idle.pop()
+                busy.append((request, batch))  # before it starts, so that an interrupt cannot leave it unknown
                 request.start_async({0: batch}, share_inputs=True)
-                busy.append((request, batch))
             while busy:
                 yield self._finish(*busy.popleft())
         finally:
@@ -93,6 +93,8 @@ class OpenVinoBackend(Backend):
         return result
 
     def _model_for(self, hint: str) -> Any:
+        if hint in self._compiled:
+            return self._compiled[hint]
         with self._lock:
             if hint not in self._compiled:
                 config = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": _HINTS[self.precision]}

@@ -9,32 +9,21 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.backends.base import Backend
-from fer_deploy.errors import ImageError
 from fer_deploy.images.sources import Source
+from fer_deploy.inference.decoding import Decoded, decode_ahead
 from fer_deploy.inference.predictions import Prediction
 from fer_deploy.labels import INPUT_SHAPE
 
 MAX_WORKERS: Final = 8
 _BLANK: Final = np.zeros(INPUT_SHAPE, np.uint8)
 _MOST_BAD: Final = 4  # a group is closed at this many times the batch size, however few of its pictures are good
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A source that was read: ``pixels`` (uint8, shape (48, 48, 1)), or the reason why there are none."""
-
-    name: str
-    pixels: NDArray[np.uint8] | None
-    reason: str = ""
 
 
 def classify(
@@ -70,30 +59,6 @@ def classify(
     ):
         for probabilities in answers:
             yield _predictions(groups.popleft(), probabilities)
-
-
-def decode_ahead(sources: Iterable[Source], workers: int, window: int) -> Generator[Decoded, None, None]:
-    """Reads sources by several threads, at most ``window`` ahead of the consumer, and gives them in order."""
-    pending: deque[Future[Decoded]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    try:
-        for source in sources:
-            pending.append(pool.submit(_read, source))
-            if len(pending) >= window:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _read(source: Source) -> Decoded:
-    try:
-        return Decoded(source.name, source.read())
-    except ImageError as error:
-        return Decoded(source.name, None, str(error))
-    except Exception as error:  # out of memory, a disk that fails: it costs this row, and the row tells
-        return Decoded(source.name, None, f"{type(error).__name__}: {error}")
 
 
 def _grouped(decoded: Iterable[Decoded], batch_size: int) -> Generator[list[Decoded], None, None]:

@@ -7,6 +7,7 @@ Lines hold all rows but the last few (``FLUSH_ROWS``); Parquet, whose table of c
 from __future__ import annotations
 
 import json
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from fer_deploy.inference.table import COLUMNS, Cell, row_of
 
 STDOUT: Final = "-"
 FLUSH_ROWS: Final = 64
+_NEEDS_QUOTES: Final = re.compile(r'[,"\r\n]').search
 
 Row = Mapping[str, Cell]
 
@@ -121,8 +123,9 @@ class CsvSink(Sink):
 
 def _csv_cell(value: Cell) -> str:
     """Quotes what needs it; the csv module leaves a carriage return unquoted when lines end in a line feed."""
-    text = "" if value is None else str(value)
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
+    return '"' + value.replace('"', '""') + '"' if _NEEDS_QUOTES(value) else value
 
 
 class JsonLinesSink(Sink):

@@ -223,6 +223,7 @@ def test_an_interrupt_leaves_a_valid_table(infer: Command, tmp_path: Path) -> No
     for index in range(30_000):
         (tmp_path / f"faces/{index:05}.png").hardlink_to(tmp_path / "face.png")
     output = tmp_path / "x.csv"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs, and inherited
     command = subprocess.Popen(
         [*infer.line, str(tmp_path / "faces"), "--output", str(output)],
         stderr=subprocess.PIPE,

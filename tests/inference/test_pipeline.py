@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+import itertools
 import shutil
+import signal
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import ImageError
-from fer_deploy.images.sources import Source
-from fer_deploy.inference.pipeline import classify, decode_ahead
+from fer_deploy.images.sources import Source, Sources
+from fer_deploy.inference.decoding import decode_ahead
+from fer_deploy.inference.pipeline import classify
 from fer_deploy.inference.predictions import Prediction
 
 
@@ -161,12 +166,27 @@ def test_an_interrupt_ends_cleanly(backend: Arithmetic) -> None:
     assert threading.active_count() == before
 
 
-def test_files_and_memory(backend: Arithmetic, tmp_path: Path) -> None:
-    """A folder deleted while it is walked costs its rows only."""
-    from PIL import Image
+def test_interrupts_at_any_moment(backend: Arithmetic) -> None:
+    """A signal can hit between any two instructions; it must neither hang the run nor get lost."""
+    before = threading.active_count()
+    rng = np.random.default_rng(0)
+    handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for _ in range(60):
+            endless = (picture(value % 250) for value in itertools.count())
+            signal.setitimer(signal.ITIMER_REAL, float(rng.uniform(0.005, 0.03)))
+            with pytest.raises(KeyboardInterrupt):
+                deque(classify(endless, backend, batch_size=4, workers=2), maxlen=0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    until = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.01)  # a thread that had just been started when the interrupt came ends by itself
+    assert threading.active_count() == before
 
-    from fer_deploy.images.sources import Sources
 
+def test_a_folder_that_goes_away(backend: Arithmetic, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for value in range(40):
