@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy import __version__
-from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, Fer2013, Partition
+from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TRAINING, Fer2013, Partition
 from fer_deploy.evaluation.accuracy import Score, score
 from fer_deploy.machine import machine_info
 from fer_deploy.training.fit import Fitted, predict
@@ -52,10 +52,9 @@ def write_report(fitted: Fitted, data: Fer2013, recipe: Recipe, output: Path) ->
     draw_curves(fitted.history, fitted.best["epoch"], output / "curves.png")
     unseen = PRIVATE if PRIVATE in scores else PUBLIC
     draw_confusion(scores[unseen], unseen, output / "confusion.png")
-    public = data.partition(PUBLIC)
-    examples = surest_examples(answer, public, EXAMPLES_PER_CLASS)
+    examples = surest_examples(answer, data.partition(PUBLIC), EXAMPLES_PER_CLASS)
     draw_heatmaps(_with_maps(answer, examples), output / "heatmap.png")
-    means = [[face] for face in mean_faces(public)]
+    means = [[face] for face in mean_faces(data.partition(TRAINING))]
     draw_heatmaps(_with_maps(answer, means), output / "heatmap_mean_faces.png")
     (output / "report.md").write_text(_markdown(metrics, scores), encoding="utf-8")
     return metrics
