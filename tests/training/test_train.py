@@ -49,7 +49,7 @@ def test_json_on_stdout_is_one_object(uninterrupted: Path) -> None:
 def test_it_learns(uninterrupted: Path) -> None:
     metrics = json.loads((uninterrupted / "metrics.json").read_text())
     most_frequent = 1774 / 7178  # happy, of the test folder
-    assert metrics["scores"]["Test"]["accuracy"] > most_frequent + 0.01
+    assert metrics["scores"]["Test"]["accuracy"] > most_frequent + 0.02
     losses = [row["loss"] for row in metrics["epochs"]]
     assert losses[-1] < losses[0]
 
