@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fer_deploy.cli.options import DataArgument, JsonOption, SkipBadOption
+from fer_deploy.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fer_deploy.data.fer2013 import Fer2013, Progress
+    from fer_deploy.data.fer2013 import Fer2013
     from fer_deploy.data.inspection import Inspection
 
 _BAR_WIDTH = 24
@@ -83,7 +82,7 @@ def convert(
     form = form or guess_form(target)
     check_target(target, folder=form == "folder", overwrite=overwrite)
     data = _load(source, skip_bad)
-    with _progress_bar(f"Writing {target.name}") as progress:
+    with progress_bar(f"Writing {target.name}") as progress:
         write(data, target, form=form, overwrite=overwrite, names=names, progress=progress)
     count = sum(len(partition) for partition in data.partitions.values())
     print(f"{target}: {count:,} pictures as {form}{_left_out(data)}")
@@ -126,30 +125,12 @@ def preview(
 def _load(path: Path, skip_bad: bool) -> Fer2013:
     from fer_deploy.data.reader import load_fer2013
 
-    with _progress_bar(f"Reading {path.name}") as progress:
+    with progress_bar(f"Reading {path.name}") as progress:
         return load_fer2013(path, skip_bad=skip_bad, progress=progress)
 
 
 def _left_out(data: Fer2013) -> str:
     return f", {len(data.skipped):,} bad left out" if data.skipped else ""
-
-
-@contextmanager
-def _progress_bar(text: str) -> Iterator[Progress]:
-    """A bar on stderr that goes away when done; nothing where stderr is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(text, total=None)
-
-        def show(done: int, total: int) -> None:
-            # Called for each picture; the bar itself is drawn ten times a second by its own thread.
-            bar.update(task, completed=done, total=total or None)
-
-        yield show
 
 
 def _print_inspection(found: Inspection) -> None:

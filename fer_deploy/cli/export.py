@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fer_deploy.cli.options import JsonOption
+from fer_deploy.cli.progress import steps
 
 if TYPE_CHECKING:
     from fer_deploy.bundle import Bundle
-    from fer_deploy.exporting.exporter import Report
 
 
 def export(
@@ -47,25 +45,12 @@ def export(
     from fer_deploy.exporting import export_bundle
 
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # conversion and comparison run on the CPU: claim no GPU memory for them
-    with _progress() as report:
+    with steps() as report:
         bundle = export_bundle(model, output, name=name, data=data, overwrite=overwrite, report=report)
     if as_json:
         print(json.dumps(_as_json(bundle), indent=2))
     else:
         _print_tables(bundle)
-
-
-@contextmanager
-def _progress() -> Iterator[Report]:
-    """Shows the current step on stderr: a spinner on a terminal, a line per step elsewhere."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
-        return
-    with console.status("Starting") as status:
-        yield lambda line: status.update(f"{line} ...")
 
 
 def _as_json(bundle: Bundle) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fer_deploy.cli.options import DataOption, JsonOption, SkipBadOption
+from fer_deploy.cli.progress import progress_bar, steps
 
 
 def train(
@@ -23,17 +24,18 @@ def train(
 ) -> None:
     """Train the 38-layer network on FER-2013.
 
-    Runs on any Keras backend: set KERAS_BACKEND to tensorflow, jax or torch. On CPUs torch is the fastest by far
-    (pip install torch). A GPU is used if the framework sees one. After each epoch everything is saved: a training
-    that was stopped, by Ctrl-C or worse, goes on with --resume.
+    Runs on any Keras backend: set KERAS_BACKEND to tensorflow, jax or torch. On
+    CPUs torch is the fastest by far (pip install torch). A GPU is used if the
+    framework sees one. After each epoch everything is saved: a training that was
+    stopped, by Ctrl-C or worse, goes on with --resume.
 
     Examples:
 
       fer-deploy train --data fer2013.zip --output runs/first
 
-      KERAS_BACKEND=torch fer-deploy train --data fer2013.csv --output runs/small --recipe train/recipes/smoke.toml
-
       fer-deploy train --data fer2013.zip --output runs/first --resume
+
+      fer-deploy train --data fer2013.csv -o runs/small --recipe smoke.toml
     """
     from fer_deploy.data import load_fer2013
     from fer_deploy.errors import StoppedError
@@ -44,14 +46,16 @@ def train(
 
     plan = load_recipe(recipe) if recipe else Recipe(name="default")
     import_keras()
-    dataset = load_fer2013(data, skip_bad=skip_bad)
+    with progress_bar(f"Reading {data.name}") as count:
+        dataset = load_fer2013(data, skip_bad=skip_bad, progress=count)
     try:
         with _Progress() as progress:
             fitted = fit(dataset, plan, output, resume, progress)
     except KeyboardInterrupt:
         again = f"fer-deploy train --data {data} --output {output} --resume" + (f" --recipe {recipe}" if recipe else "")
         raise StoppedError(f"stopped; every epoch that was done is saved. Go on with: {again}") from None
-    metrics = write_report(fitted, dataset, plan, output)
+    with steps() as step:
+        metrics = write_report(fitted, dataset, plan, output, step)
     if as_json:
         _print_json(metrics)
     else:
@@ -74,6 +78,7 @@ class _Progress:
             TextColumn("{task.fields[note]}"),
             console=self._console,
             transient=True,
+            disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("starting", note="")
         self._epochs = 0

@@ -25,7 +25,9 @@ from fer_deploy.training.recipe import Recipe
 EXAMPLES_PER_CLASS = 3
 
 
-def write_report(fitted: Fitted, data: Fer2013, recipe: Recipe, output: Path) -> dict[str, Any]:
+def write_report(
+    fitted: Fitted, data: Fer2013, recipe: Recipe, output: Path, step: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
     """Scores the kept weights on the test partitions and writes everything into a folder.
 
     Written: ``model.keras``, ``metrics.json``, ``curves.png``, ``confusion.png``, ``heatmap.png`` (real pictures of
@@ -36,6 +38,7 @@ def write_report(fitted: Fitted, data: Fer2013, recipe: Recipe, output: Path) ->
         data: With PublicTest; PrivateTest, where there is one, is scored here and nowhere before.
         recipe: What was done.
         output: The folder.
+        step: Called with a line before each step.
 
     Returns:
         The content of ``metrics.json``.
@@ -46,12 +49,14 @@ def write_report(fitted: Fitted, data: Fer2013, recipe: Recipe, output: Path) ->
     def answer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict(fitted.model, images)
 
+    step("Scoring the test partitions")
     scores = score_partitions(answer, data)
     metrics = _metrics(fitted, data, recipe, scores)
     (output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     draw_curves(fitted.history, fitted.best["epoch"], output / "curves.png")
     unseen = PRIVATE if PRIVATE in scores else PUBLIC
     draw_confusion(scores[unseen], unseen, output / "confusion.png")
+    step("Drawing heat maps")
     examples = surest_examples(answer, data.partition(PUBLIC), EXAMPLES_PER_CLASS)
     draw_heatmaps(_with_maps(answer, examples), output / "heatmap.png")
     means = [[face] for face in mean_faces(data.partition(TRAINING))]

@@ -1,0 +1,42 @@
+"""What a command shows on stderr while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Count = Callable[[int, int], None]
+"""Called with what is done and the total (0 where it is not known)."""
+Step = Callable[[str], None]
+"""Called with a line that names the step that begins."""
+
+
+@contextmanager
+def progress_bar(text: str) -> Iterator[Count]:
+    """A bar on stderr that goes away when done; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=None)
+
+        def show(done: int, total: int) -> None:
+            # Called for each picture; the bar itself is drawn ten times a second by its own thread.
+            bar.update(task, completed=done, total=total or None)
+
+        yield show
+
+
+@contextmanager
+def steps() -> Iterator[Step]:
+    """Shows the current step on stderr: a spinner on a terminal, a line per step elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return
+    with console.status("Starting") as status:
+        yield lambda line: status.update(f"{line} ...")
