@@ -1,0 +1,69 @@
+"""Stages: where each starts from, and what a training refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_deploy.data.fer2013 import PUBLIC, TRAINING, Fer2013, Partition
+from fer_deploy.errors import DataError, TrainingError
+from fer_deploy.training.recipe import Recipe, Shape, Stage
+
+keras = pytest.importorskip("keras")
+
+from fer_deploy.training.fit import fit  # noqa: E402
+
+SHAPE = Shape(widths=(8, 8, 16, 16), dense_units=16)
+STILL = {"average": 0.0, "epochs": 1, "batch_size": 16, "learning_rate": 0.0, "weight_decay": 0.0}
+
+
+def _partition(n: int, seed: int) -> Partition:
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (n, 48, 48)).astype(np.uint8)
+    return Partition(images, random.integers(0, 7, n).astype(np.uint8), tuple(f"p{i}" for i in range(n)))
+
+
+@pytest.fixture(scope="module")
+def data() -> Fer2013:
+    return Fer2013(Path("made"), "folder", {TRAINING: _partition(48, 0), PUBLIC: _partition(20, 1)})
+
+
+def _recipe(*stages: Stage) -> Recipe:
+    return Recipe(name="tiny", precision="float32", model=SHAPE, stages=stages)
+
+
+def test_a_stage_starts_from_the_given_weights(data: Fer2013, tiny_model_path: Path, tmp_path: Path) -> None:
+    fitted = fit(data, _recipe(Stage(**STILL, initial=str(tiny_model_path))), tmp_path / "run")
+    given = keras.models.load_model(tiny_model_path, compile=False)
+    for ours, theirs in zip(fitted.model.trainable_weights, given.trainable_weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_a_later_stage_starts_from_the_best_of_the_one_before(data: Fer2013, tmp_path: Path) -> None:
+    moving = Stage(epochs=2, batch_size=16, learning_rate=0.05, average=0.5)
+    first = fit(data, _recipe(moving), tmp_path / "one")
+    both = fit(data, _recipe(moving, Stage(**STILL)), tmp_path / "two")
+    assert [row["stage"] for row in both.history] == [1, 1, 2]
+    for a, b in zip(first.model.trainable_weights, both.model.trainable_weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
+
+
+def test_weights_that_do_not_fit_are_named(data: Fer2013, tmp_path: Path) -> None:
+    (tmp_path / "no.keras").write_bytes(b"no model")
+    with pytest.raises(TrainingError, match=r"no\.keras"):
+        fit(data, _recipe(Stage(**STILL, initial=str(tmp_path / "no.keras"))), tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(data: Fer2013, tmp_path: Path) -> None:
+    fit(data, _recipe(Stage(**STILL)), tmp_path)
+    other = _recipe(Stage(**STILL, momentum=0.5))
+    with pytest.raises(TrainingError, match="its recipe differs"):
+        fit(data, other, tmp_path, resume=True)
+
+
+def test_a_data_set_without_public_test_is_refused(data: Fer2013, tmp_path: Path) -> None:
+    part = Fer2013(data.source, data.form, {TRAINING: data.partitions[TRAINING]})
+    with pytest.raises(DataError, match=PUBLIC):
+        fit(part, _recipe(Stage(**STILL)), tmp_path)
