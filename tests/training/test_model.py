@@ -57,3 +57,14 @@ def test_the_answer_does_not_depend_on_the_rest_of_the_batch() -> None:
 def test_a_shape_that_is_not_this_network_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="four widths, five dropout rates"):
         build_model(**wrong)  # type: ignore[arg-type]
+
+
+def test_it_costs_what_the_readme_says() -> None:
+    model = build_model()
+    assert model.count_params() == 1_242_919
+    products = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            positions = int(np.prod(layer.output.shape[1:-1]))
+            products += positions * int(np.prod(layer.kernel.shape))
+    assert round(2 * products / 1e9, 2) == 0.21
