@@ -70,6 +70,11 @@ def machine_info(cpuinfo: Path = _CPUINFO, meminfo: Path = _MEMINFO) -> MachineI
     }
 
 
+def cpu_flags(cpuinfo: Path = _CPUINFO) -> set[str]:
+    """Instruction sets of the CPU, as Linux names them; empty on other systems."""
+    return set(next((cpu.get("flags", "") for cpu in _processors(cpuinfo)), "").split())
+
+
 def cpu_class(flags: str) -> str:
     """Gives the class of a CPU from the flags in ``/proc/cpuinfo``; ``other`` for none of ours."""
     present = set(flags.split())

@@ -10,9 +10,10 @@ from fer_deploy.data.fer2013 import PARTITIONS, TEST, TRAINING, Fer2013, Progres
 from fer_deploy.data.pictures import told_partitions
 from fer_deploy.data.rows import name_problem
 from fer_deploy.data.table import made_name
-from fer_deploy.data.target import check_target, written_whole
+from fer_deploy.data.target import check_target
 from fer_deploy.data.writers import Picture, write_folder, write_table, write_zip
 from fer_deploy.errors import DataError, UsageError
+from fer_deploy.files import written_whole
 from fer_deploy.labels import LABELS
 
 FORMS: Final = ("folder", "zip", "csv", "csv.gz", "csv.zip", "icml.csv", "icml.csv.gz", "icml.csv.zip")

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fer_deploy.data.fer2013 import Partition
-from fer_deploy.data.target import written_whole
 from fer_deploy.errors import UsageError
+from fer_deploy.files import written_whole
 from fer_deploy.labels import IMAGE_SIZE, LABELS
 
 SUFFIXES: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}

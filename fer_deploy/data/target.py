@@ -1,11 +1,7 @@
-"""Where a data set is written to: nothing of the user's is lost, and nothing half-written is left."""
+"""Where a data set may be written to: nothing of the user's is lost."""
 
 from __future__ import annotations
 
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fer_deploy.data.pictures import FOLDERS, is_junk
@@ -39,38 +35,3 @@ def check_target(target: Path, *, folder: bool, overwrite: bool) -> None:
             f"{target} holds other things than train and test ({others[0]}), so it will not be replaced: "
             "choose another name, or empty it yourself"
         )
-
-
-@contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """Gives a path to write to, which takes the target's place when all went well and is removed when not.
-
-    Raises:
-        OutputError: Writing failed.
-    """
-    token = secrets.token_hex(4)
-    partial = target.with_name(f".{target.name}.{token}.partial")
-    old = target.with_name(f".{target.name}.{token}.old.partial")
-    try:
-        yield partial
-        if target.is_dir():
-            target.replace(old)  # a folder cannot be replaced in one step
-        try:
-            partial.replace(target)
-        except OSError:
-            if old.exists():
-                old.replace(target)
-            raise
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        _remove(partial)
-        if target.exists():
-            _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fer_deploy.bundle import MANIFEST, Bundle
 from fer_deploy.errors import BundleError, OutputError
+from fer_deploy.files import written_whole
 
 KERAS_FILE = "model.keras"
 ONNX_FILE = "model.onnx"
@@ -41,29 +40,9 @@ def new_folder(output: Path) -> Iterator[Path]:
         OutputError: The folder cannot be made, filled or moved; nothing is left behind, what was there stays.
     """
     output = output.resolve()  # through a link: the folder that it leads to is replaced
-    partial = output.parent / f".{output.name}.{os.getpid()}.partial"
-    try:
+    with written_whole(output) as partial:
         partial.mkdir(parents=True)
         yield partial
-        _put_in_place(partial, output)
-    except OSError as error:
-        raise OutputError(f"{output} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put_in_place(partial: Path, output: Path) -> None:
-    if not output.exists():
-        partial.rename(output)
-        return
-    old = partial.with_name(partial.name.replace(".partial", ".old.partial"))
-    output.rename(old)
-    try:
-        partial.rename(output)
-    except OSError:
-        old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _bundle_files(folder: Path) -> set[str]:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_deploy.data.target import check_target, written_whole
+from fer_deploy.data.target import check_target
 from fer_deploy.errors import OutputError
+from fer_deploy.files import written_whole
 
 
 def refusal(target: Path, *, folder: bool, overwrite: bool = True) -> str:
@@ -40,25 +41,3 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
         partial.mkdir()
         (partial / "x").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["empty", "x"]
-
-
-def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/old").touch()
-
-    def fail() -> None:
-        with written_whole(tmp_path / "out") as partial:
-            partial.mkdir()
-            (partial / "no" / "such").touch()
-
-    with pytest.raises(OutputError, match="out cannot be written: No such file"):
-        fail()
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["old", "out"]
-
-
-def test_a_failure_to_take_the_place_brings_the_old_one_back(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/old").touch()
-    with pytest.raises(OutputError, match="out cannot be written: No such file"), written_whole(tmp_path / "out"):
-        pass  # nothing was written, so nothing can be renamed
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["old", "out"]

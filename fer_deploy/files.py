@@ -1,0 +1,47 @@
+"""Files and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fer_deploy.errors import OutputError
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Gives a path to write to, which takes the target's place when all went well and is removed when not.
+
+    Raises:
+        OutputError: Writing failed.
+    """
+    token = secrets.token_hex(4)
+    partial = target.with_name(f".{target.name}.{token}.partial")
+    old = target.with_name(f".{target.name}.{token}.old.partial")
+    try:
+        yield partial
+        if target.is_dir():
+            target.replace(old)  # a folder cannot be replaced in one step
+        try:
+            partial.replace(target)
+        except OSError:
+            if old.exists():
+                old.replace(target)
+            raise
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        _remove(partial)
+        if target.exists():
+            _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):  # never there, or its place was no folder: the error that counts is on its way
+            path.unlink()
