@@ -51,6 +51,7 @@ class BadRows:
         Raises:
             DataError: Bad rows are not to be skipped.
         """
+        where = where.replace("\n", "\\n").replace("\r", "\\r")  # a damaged archive's names can hold anything
         if not self.skip_bad:
             raise DataError(
                 f"{self.source}, {where}: {reason}. Repair it, or go on without it: --skip-bad (Python: skip_bad=True)"

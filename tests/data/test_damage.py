@@ -78,3 +78,11 @@ def test_damage_gives_one_line(form: str, tmp_path: Path) -> None:
         assert said == "" or said.startswith(str(tmp_path / "file"))
 
     check()
+
+
+def test_a_newline_in_a_name_stays_on_one_line(tmp_path: Path) -> None:
+    raw = FORMS["zip of pictures, 0"].replace(b"train/happy/0.png", b"train/hap\ny/0.png")
+    (tmp_path / "file").write_bytes(raw)
+    with pytest.raises(DataError, match=r"hap\\ny/: unknown class folder") as caught:
+        load_fer2013(tmp_path / "file")
+    assert "\n" not in str(caught.value)
