@@ -17,13 +17,15 @@ from typing import Any, Final
 
 from fer_deploy.errors import BundleError, OutputError
 from fer_deploy.labels import INPUT_SHAPE, LABELS
+from fer_deploy.records import Record, parse_record
 
 MANIFEST: Final = "bundle.json"
 FORMAT_VERSION: Final = 1
 MAX_MANIFEST_BYTES: Final = 4 << 20
 ASSETS: Final = Path(__file__).parent / "assets"
-FORMATS: Final = ("keras", "onnx")
+FORMATS: Final = ("keras", "onnx", "engine", "outputs")
 PRECISIONS: Final = ("fp32", "fp16", "int8", "int8-trt")
+_TARGET: Final = r"|sm\d{2,3}"
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class Artefact:
 
     Args:
         file: Path relative to the bundle, with forward slashes.
-        format: ``keras`` or ``onnx``.
+        format: ``keras``, ``onnx``, ``engine`` (of TensorRT) or ``outputs`` (what Keras gave, as .npz).
         precision: ``fp32``, ``fp16``, ``int8`` or ``int8-trt``.
         size: Bytes.
         sha256: Hexadecimal digest of the file.
         made_with: How it was made (tool versions, opset, ...), for people to read.
+        target: The compute capability that an engine was built for (``sm86``); empty for all that is portable.
     """
 
     file: str
@@ -45,6 +48,7 @@ class Artefact:
     size: int
     sha256: str
     made_with: Mapping[str, Any] = field(default_factory=dict)
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Bundle:
         source_sha256: Digest of the Keras file that everything was made from.
         artefacts: The bundle's files.
         training: What the model's training recorded of itself (recipe, data, accuracy), possibly empty.
+        target_accuracy: The accuracy that ``verify`` holds every form to, a fraction; None for none.
+        verification: What ``verify --record`` measured, one record per form, runtime and machine.
     """
 
     path: Path
@@ -64,6 +70,8 @@ class Bundle:
     source_sha256: str
     artefacts: tuple[Artefact, ...]
     training: Mapping[str, Any] = field(default_factory=dict)
+    target_accuracy: float | None = None
+    verification: tuple[Record, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Bundle:
@@ -117,9 +125,9 @@ class Bundle:
         artefacts = tuple(_artefact(entry) for entry in _typed(raw, "artefacts", list))
         if not artefacts:
             raise ValueError("it lists no artefact")
-        kinds = [(artefact.format, artefact.precision) for artefact in artefacts]
+        kinds = [(artefact.format, artefact.precision, artefact.target) for artefact in artefacts]
         if len(set(kinds)) < len(kinds):
-            raise ValueError("it lists two artefacts of the same format and precision")
+            raise ValueError("it lists two artefacts of the same format, precision and target")
         name = _typed(raw, "name", str)
         if not name or not name.isprintable():
             raise ValueError(f"the name {name!r:.80} is empty or has unprintable characters")
@@ -129,6 +137,8 @@ class Bundle:
             source_sha256=_digest(raw, "source_sha256"),
             artefacts=artefacts,
             training=_typed(raw, "training", dict),
+            target_accuracy=_target_accuracy(raw.get("target_accuracy")),
+            verification=tuple(parse_record(entry) for entry in raw.get("verification", [])),
         )
 
     def save(self) -> None:
@@ -136,7 +146,7 @@ class Bundle:
 
         Raises:
             OutputError: The folder is missing or cannot be written.
-            ValueError: ``training`` or ``made_with`` holds what JSON has not (NaN, infinities).
+            ValueError: ``training``, ``made_with`` or a record holds what JSON has not (NaN, infinities).
         """
         manifest = {
             "format_version": FORMAT_VERSION,
@@ -146,6 +156,8 @@ class Bundle:
             "source_sha256": self.source_sha256,
             "artefacts": [asdict(artefact) for artefact in self.artefacts],
             "training": dict(self.training),
+            "target_accuracy": self.target_accuracy,
+            "verification": [asdict(record) for record in self.verification],
         }
         partial = self.path / (MANIFEST + ".partial")
         try:
@@ -154,20 +166,20 @@ class Bundle:
         except OSError as error:
             raise OutputError(f"{self.path / MANIFEST} cannot be written: {error.strerror or error}") from error
 
-    def find(self, format: str, precision: str = "fp32") -> Artefact | None:
-        """Returns the artefact of that format and precision, or None."""
+    def find(self, format: str, precision: str = "fp32", target: str = "") -> Artefact | None:
+        """Returns the artefact of that format, precision and target, or None."""
         for artefact in self.artefacts:
-            if (artefact.format, artefact.precision) == (format, precision):
+            if (artefact.format, artefact.precision, artefact.target) == (format, precision, target):
                 return artefact
         return None
 
-    def read(self, format: str, precision: str = "fp32") -> bytes:
+    def read(self, format: str, precision: str = "fp32", target: str = "") -> bytes:
         """Returns an artefact's bytes after checking its size and hash.
 
         Raises:
             BundleError: The bundle has no such artefact, or the file is missing or not the one in the manifest.
         """
-        artefact = self.find(format, precision)
+        artefact = self.find(format, precision, target)
         if artefact is None:
             have = ", ".join(f"{a.format} {a.precision}" for a in self.artefacts)
             raise BundleError(f"The bundle {self.path} has no {format} model in {precision}; it has: {have}")
@@ -193,11 +205,13 @@ def input_contract() -> dict[str, Any]:
     return {"name": "image", "dtype": "uint8", "shape": ["N", *INPUT_SHAPE], "layout": "NHWC"}
 
 
-def describe_file(folder: Path, file: str, format: str, precision: str, made_with: Mapping[str, Any]) -> Artefact:
+def describe_file(
+    folder: Path, file: str, format: str, precision: str, made_with: Mapping[str, Any], target: str = ""
+) -> Artefact:
     """Makes the manifest entry of a file that lies in a bundle's folder."""
     content = (folder / file).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    return Artefact(file, format, precision, len(content), digest, made_with)
+    return Artefact(file, format, precision, len(content), digest, made_with, target)
 
 
 def _artefact(entry: Any) -> Artefact:
@@ -210,6 +224,7 @@ def _artefact(entry: Any) -> Artefact:
         size=_typed(entry, "size", int),
         sha256=_digest(entry, "sha256"),
         made_with=_typed(entry, "made_with", dict),
+        target=entry.get("target", ""),
     )
     path = PurePosixPath(artefact.file)
     if path.is_absolute() or ".." in path.parts or "\\" in artefact.file or not path.name:
@@ -220,7 +235,19 @@ def _artefact(entry: Any) -> Artefact:
         raise ValueError(f"the size of {artefact.file} is {artefact.size}")
     if artefact.format not in FORMATS or artefact.precision not in PRECISIONS:
         raise ValueError(f"unknown kind of artefact: {artefact.format!r:.40} {artefact.precision!r:.40}")
+    if not isinstance(artefact.target, str) or not re.fullmatch(_TARGET, artefact.target):
+        raise ValueError(f"the target of {artefact.file} is {artefact.target!r:.40}, expected one like 'sm86' or none")
+    if bool(artefact.target) != (artefact.format == "engine"):
+        raise ValueError(f"{artefact.file}: an engine has a target, and nothing else has one")
     return artefact
+
+
+def _target_accuracy(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"target_accuracy is {value!r:.40}, expected a fraction from 0 to 1 or null")
+    return float(value)
 
 
 def _digest(raw: Mapping[str, Any], key: str) -> str:
