@@ -107,7 +107,7 @@ def keep(bundle: Bundle, records: Iterable[Record]) -> Path:
 
 
 def state_file(bundle: Bundle) -> Path:
-    """Where records of a bundle go that is not the user's: ``$XDG_STATE_HOME/fer-deploy/...`` or ``~/.local/state/...``."""
+    """Where records of a bundle go that is not the user's: below ``$XDG_STATE_HOME`` or ``~/.local/state``."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111  (never raises)
     return Path(base) / "fer-deploy" / "verification" / f"{bundle.source_sha256}.json"
 

@@ -143,7 +143,7 @@ def test_wrong_manifest_values(folder: Path, key: str, value: Any, message: str)
         ("sha256", "0" * 63, "'sha256' is not a SHA-256"),
         ("sha256", "G" * 64, "'sha256' is not a SHA-256"),
         ("made_with", [], "'made_with' is missing or not of type dict"),
-        ("format", "onnx", "two artefacts of the same format and precision"),
+        ("format", "onnx", "two artefacts of the same format, precision and target"),
     ],
 )
 def test_wrong_artefact_values(folder: Path, key: str, value: Any, message: str) -> None:
