@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_deploy.cli.options import BundleOption, JsonOption
+from fer_deploy.cli.options import BackendOption, BundleOption, DeviceOption, JsonOption, PrecisionOption, ThreadsOption
 from fer_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,12 +25,6 @@ _SHOWN = 50
 
 PathsArgument = Annotated[
     list[str], typer.Argument(metavar="PATH...", help="Pictures, folders, quoted patterns ('*.png'), zip archives.")
-]
-BackendOption = Annotated[str, typer.Option("--backend", help="auto, openvino, onnx or keras.")]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, fp16, int8; bf16 on openvino.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu; cuda on onnx.")]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of the runtime; physical cores if not given.")
 ]
 
 
