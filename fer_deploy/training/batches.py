@@ -13,6 +13,7 @@ from fer_deploy.data.fer2013 import Partition
 from fer_deploy.labels import NUM_CLASSES
 from fer_deploy.training.augmentation import augment
 from fer_deploy.training.recipe import Stage
+from fer_deploy.training.teachers import Teachers
 
 AHEAD = 4
 
@@ -23,7 +24,7 @@ def steps_per_epoch(pictures: int, batch_size: int) -> int:
 
 
 def epoch_batches(
-    training: Partition, stage: Stage, seed: tuple[int, ...], workers: int = 1
+    training: Partition, stage: Stage, seed: tuple[int, ...], teachers: Teachers, workers: int = 1
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Yields one epoch in an order of its own.
 
@@ -31,10 +32,11 @@ def epoch_batches(
         training: The pictures.
         stage: Batch size and augmentation.
         seed: Names the epoch; equal seeds give equal batches, however many workers there are.
+        teachers: Opened; what they see is mixed into the labels.
         workers: Threads that augment.
 
     Yields:
-        Pictures, float32, shape (B, 48, 48, 1), about 0..255, and one-hot labels, float32, shape (B, 7).
+        Pictures, float32, shape (B, 48, 48, 1), about 0..255, and labels, float32, shape (B, 7), rows sum to 1.
     """
     order = np.random.default_rng(seed).permutation(len(training))
     size = min(stage.batch_size, len(training))
@@ -43,7 +45,9 @@ def epoch_batches(
         chosen = order[step * size : (step + 1) * size]
         random = np.random.default_rng((*seed, step))
         images = augment(training.images[chosen], stage.augmentation, random)
-        return images, np.eye(NUM_CLASSES, dtype=np.float32)[training.labels[chosen]]
+        labels = np.eye(NUM_CLASSES, dtype=np.float32)[training.labels[chosen]]
+        labels = labels * (1 - stage.label_smoothing) + stage.label_smoothing / NUM_CLASSES
+        return images, teachers.teach(images, labels, stage.teaching)
 
     waiting: deque[int] = deque(range(steps_per_epoch(len(training), stage.batch_size)))
     with ThreadPoolExecutor(workers) as pool:

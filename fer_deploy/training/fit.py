@@ -20,6 +20,7 @@ from fer_deploy.training.checkpoint import FILE, Arrays, Checkpoint
 from fer_deploy.training.device import describe_device, resolve_precision
 from fer_deploy.training.model import build_model, import_keras
 from fer_deploy.training.recipe import Recipe, Stage
+from fer_deploy.training.teachers import Teachers
 from fer_deploy.training.torch_speed import fuse_batch_norm
 
 if TYPE_CHECKING:
@@ -74,8 +75,10 @@ class _Training:
         self.policy = resolve_precision(recipe.precision)
         self.device = {**describe_device(), "precision": self.policy}
         keras = import_keras()
+        self.teachers = [Teachers(stage.teachers) for stage in recipe.stages]
         self.identity = {
             "recipe": _as_json(dataclasses.asdict(recipe)),
+            "teachers": [teachers.digests for teachers in self.teachers],
             "training_sha256": self.training.fingerprint(),
             "public_sha256": self.public.fingerprint(),
             "framework": f"{keras.backend.backend()}, {self.policy}",
@@ -124,16 +127,15 @@ class _Training:
         elif state.epoch == 0 and state.stage > 0:
             model.set_weights(state.best)
         optimizer = _optimizer(stage, steps_per_epoch(len(self.training), stage.batch_size))
-        smoothing = {"label_smoothing": stage.label_smoothing}
-        loss = import_keras().losses.CategoricalCrossentropy(**smoothing)
-        model.compile(optimizer, loss, metrics=["accuracy"])
+        model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
         optimizer.build(model.trainable_variables)
         if state.epoch > 0:
             _assign(_variables(model), state.model)
             _assign(optimizer.variables, state.optimizer)
-        for epoch in range(state.epoch, stage.epochs):
-            row = self._run_epoch(model, state, epoch)
-            self.report("epoch", row)
+        with self.teachers[state.stage]:
+            for epoch in range(state.epoch, stage.epochs):
+                row = self._run_epoch(model, state, epoch)
+                self.report("epoch", row)
 
     def _run_epoch(self, model: keras.Model, state: Checkpoint, epoch: int) -> dict[str, Any]:
         stage = self.recipe.stages[state.stage]
@@ -142,7 +144,8 @@ class _Training:
         steps = steps_per_epoch(len(self.training), stage.batch_size)
         sums = {"loss": 0.0, "accuracy": 0.0}
         started = time.monotonic()
-        for step, (images, labels) in enumerate(epoch_batches(self.training, stage, seed), 1):
+        batches = epoch_batches(self.training, stage, seed, self.teachers[state.stage])
+        for step, (images, labels) in enumerate(batches, 1):
             logs = model.train_on_batch(images, labels, return_dict=True)
             if not math.isfinite(logs["loss"]):
                 raise TrainingError(f"The loss became {logs['loss']} in epoch {epoch + 1}: lower the learning rate")
@@ -255,4 +258,4 @@ def _as_json(value: Any) -> Any:
         return {key: _as_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_as_json(entry) for entry in value]
-    return Path(value).name if isinstance(value, str) and value.endswith(".keras") else value
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

@@ -41,6 +41,9 @@ class Stage:
         label_smoothing: Share of each label that is spread over all classes.
         average: Momentum of the moving average of the weights, which is what is scored and kept; 0 for none.
         initial: A ``.keras`` file, relative to the recipe, whose weights this stage starts from.
+        teachers: Bundles, relative to the recipe (or ``default``, the shipped one), whose mean answer to each augmented
+            picture is mixed into its label.
+        teaching: Their share of the label, 0 to 1.
         augmentation: How strongly pictures are changed.
     """
 
@@ -53,6 +56,8 @@ class Stage:
     label_smoothing: float = 0.1
     average: float = 0.999
     initial: str = ""
+    teachers: tuple[str, ...] = ()
+    teaching: float = 0.7
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -113,6 +118,8 @@ def _parse(raw: dict[str, Any], path: Path) -> Recipe:
         augmentation = _build(Augmentation, {**common, **_table(entry, "augmentation")})
         if entry.get("initial"):
             entry["initial"] = str((path.parent / entry["initial"]).resolve())
+        if isinstance(entry.get("teachers"), list):
+            entry["teachers"] = [_teacher(teacher, path.parent) for teacher in entry["teachers"]]
         stages.append(_build(Stage, entry, augmentation=augmentation))
     if not stages:
         raise ValueError("it has no stage")
@@ -122,7 +129,15 @@ def _parse(raw: dict[str, Any], path: Path) -> Recipe:
         raise ValueError(f"precision is {recipe.precision!r}, expected one of {', '.join(PRECISIONS)}")
     if any(stage.epochs < 1 or stage.batch_size < 1 for stage in recipe.stages):
         raise ValueError("epochs and batch_size must be at least 1")
+    if any(not 0 <= stage.teaching <= 1 for stage in recipe.stages):
+        raise ValueError("teaching must be from 0 to 1")
     return recipe
+
+
+def _teacher(name: Any, folder: Path) -> str:
+    if not isinstance(name, str):
+        raise ValueError(f"a teacher is {name!r}, expected the path of a bundle")
+    return name if name == "default" else str((folder / name).resolve())
 
 
 def _table(raw: dict[str, Any], key: str) -> dict[str, Any]:
