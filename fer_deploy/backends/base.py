@@ -35,6 +35,7 @@ class Backend(ABC):
         devices: What it can be asked for.
         effective: After open: the type that the runtime really computes in.
         runtime: After open: the runtime's name and version.
+        simulated: Whether it stands in for the runtime that the file is for: right about answers, not about speed.
     """
 
     name: ClassVar[str]
@@ -57,6 +58,7 @@ class Backend(ABC):
         self.threads = threads
         self.effective = ""
         self.runtime = ""
+        self.simulated = False
         self._open = False
 
     def open(self) -> Self:

@@ -16,11 +16,15 @@ _TYPES: Final = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 class OnnxRuntimeBackend(Backend):
-    """Runs the bundle's ONNX file in one session; ``run`` may be called from several threads at once."""
+    """Runs the bundle's ONNX file in one session; ``run`` may be called from several threads at once.
+
+    ``int8-trt`` is a simulation of what TensorRT makes of that file: every Q/DQ step is computed as the file states it,
+    and what lies between two of them in float32, where sums of int8 products up to 2^24 are exact.
+    """
 
     name = "onnx"
     install = ("fer-deploy[onnx]", "fer-deploy[gpu]")
-    precisions = ("fp32", "fp16", "int8")
+    precisions = ("fp32", "fp16", "int8", "int8-trt")
     devices = tuple(_PROVIDERS)
 
     _session: Any = None
@@ -31,6 +35,9 @@ class OnnxRuntimeBackend(Backend):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = self.threads or usable_cores()
+        self.simulated = self.precision == "int8-trt"
+        if self.simulated:  # else Q/DQ are fused into kernels that saturate on CPUs without VNNI
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         wanted = _PROVIDERS[self.device]
         with warnings.catch_warnings():  # that the provider is not there is checked below, and is an error
             warnings.simplefilter("ignore")
@@ -46,7 +53,8 @@ class OnnxRuntimeBackend(Backend):
         (takes,), (gives,) = session.get_inputs(), session.get_outputs()
         self._check_model(*((p.name, _TYPES.get(p.type, p.type), str(tuple(p.shape[1:]))) for p in (takes, gives)))
         # the CPU has no fp16 kernels: the values are cast to fp32 and back around every layer
-        self.effective = "fp32" if (self.precision, self.device) == ("fp16", "cpu") else self.precision
+        fp16_on_cpu = (self.precision, self.device) == ("fp16", "cpu")
+        self.effective = "fp32" if fp16_on_cpu else "int8" if self.simulated else self.precision
         self.runtime = f"ONNX Runtime {onnxruntime.__version__}"
         self._session = session
 
