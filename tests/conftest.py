@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fer_deploy.bundle import Bundle
-from fer_deploy.exporting.probe import probe_images
+from fer_deploy.evaluation.probe import probe_images
 
 # before anything imports Keras: export and the tiny model need this backend, and a process has one only
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")

@@ -13,7 +13,7 @@ from fer_deploy.backends.registry import backend_class
 from fer_deploy.bundle import Bundle
 from fer_deploy.data.fer2013 import PUBLIC, TEST
 from fer_deploy.errors import BackendError, MissingDependencyError, ModelError
-from fer_deploy.exporting.probe import probe_images
+from fer_deploy.evaluation.probe import probe_images
 
 TOLERANCE: Final = 1e-5
 """Largest allowed difference of a probability. float32 sums in another order differ by 1e-7 to 1e-6."""

@@ -12,8 +12,8 @@ import pytest
 from fer_deploy import __version__
 from fer_deploy.bundle import Bundle, input_contract
 from fer_deploy.errors import ModelError
+from fer_deploy.evaluation.probe import probe_images
 from fer_deploy.exporting.onnx import convert
-from fer_deploy.exporting.probe import probe_images
 from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
 from fer_deploy.labels import LABELS
 

@@ -19,6 +19,8 @@ Plane = NDArray[np.float64]
 FACES: Final = 64
 TEXTURES: Final = 24
 NOISE: Final = 20
+LEVELS: Final = (0.0, 128.0, 255.0)
+PICTURES: Final = FACES + TEXTURES + NOISE + len(LEVELS)
 SEED: Final = 2013
 
 
@@ -34,7 +36,7 @@ def probe_images() -> Images:
     planes = [_face(rng, y, x) for _ in range(FACES)]
     planes += [_texture(rng, y, x) for _ in range(TEXTURES)]
     planes += [_noise(rng, coarse=1 + n % 4) for n in range(NOISE)]
-    planes += [np.full((IMAGE_SIZE, IMAGE_SIZE), level) for level in (0.0, 128.0, 255.0)]
+    planes += [np.full((IMAGE_SIZE, IMAGE_SIZE), level) for level in LEVELS]
     return np.clip(np.rint(planes), 0, 255).astype(np.uint8).reshape(-1, *INPUT_SHAPE)
 
 

@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from fer_deploy.exporting.probe import probe_images
+from fer_deploy.evaluation.probe import probe_images
 
 
 def test_fits_the_contract() -> None:
