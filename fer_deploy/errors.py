@@ -4,6 +4,8 @@ FerDeployError                  anything below; its text is meant for the user, 
 ├── UsageError                  the request makes no sense (unknown option value, nothing to do)
 ├── MissingDependencyError      a package that the request needs is not installed
 ├── BackendError                a backend, device or precision that was asked for is not in use
+│   └── UnavailableError        this machine, its drivers or this bundle do not have it, so that nothing is wrong with
+│                               the model
 ├── BundleError                 a bundle is missing, damaged, or not one of ours
 ├── ModelError                  a Keras or ONNX model is unreadable or does not fit the contract
 ├── DataError                   a data set is not FER-2013 or holds bad rows
@@ -44,6 +46,10 @@ class MissingDependencyError(FerDeployError):
 
 class BackendError(FerDeployError):
     """A backend, device or precision that was asked for is not in use."""
+
+
+class UnavailableError(BackendError):
+    """This machine, its drivers or this bundle do not have what was asked for; it says nothing about the model."""
 
 
 class BundleError(FerDeployError):

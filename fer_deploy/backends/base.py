@@ -35,6 +35,7 @@ class Backend(ABC):
         devices: What it can be asked for.
         effective: After open: the type that the runtime really computes in.
         runtime: After open: the runtime's name and version.
+        gpu: After open: the GPU's name where it runs on one, else empty.
         simulated: Whether it stands in for the runtime that the file is for: right about answers, not about speed.
     """
 
@@ -58,6 +59,7 @@ class Backend(ABC):
         self.threads = threads
         self.effective = ""
         self.runtime = ""
+        self.gpu = ""
         self.simulated = False
         self._open = False
 
@@ -66,7 +68,8 @@ class Backend(ABC):
 
         Raises:
             MissingDependencyError: The runtime is not installed.
-            BackendError: The runtime does not use what was asked for.
+            UnavailableError: This machine does not have what was asked for.
+            BackendError: The runtime does not use what was asked for, or refuses the file.
             BundleError: The bundle lacks the file, or it does not match its hash.
             ModelError: The model does not fit the contract.
         """

@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.backends.threads import usable_cores
-from fer_deploy.errors import BackendError
+from fer_deploy.errors import UnavailableError
 
 _PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _TYPES: Final = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
@@ -45,7 +45,7 @@ class OnnxRuntimeBackend(Backend):
                 self.bundle.read("onnx", self.precision), options, providers=[wanted]
             )
         if session.get_providers()[0] != wanted:  # ONNX Runtime falls back to the CPU without a word
-            raise BackendError(
+            raise UnavailableError(
                 f"The onnx backend cannot use {self.device} here: ONNX Runtime {onnxruntime.__version__} runs on "
                 f"{session.get_providers()[0]} instead of {wanted}. CUDA needs an NVIDIA GPU, its driver, and "
                 "pip install 'fer-deploy[gpu]' without fer-deploy[onnx]"

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.backends.openvino_cache import compile_cached
-from fer_deploy.errors import BackendError
+from fer_deploy.errors import BackendError, UnavailableError
 
 _HINTS: Final = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
 """Always given: left to itself OpenVINO computes in bf16 wherever the CPU can. An fp16 file is computed in fp32."""
@@ -36,7 +36,7 @@ class OpenVinoBackend(Backend):
         self._core = openvino.Core()
         can = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision == "bf16" and "BF16" not in can:
-            raise BackendError(f"The openvino backend has no bf16 on this CPU; it has: {', '.join(can)}")
+            raise UnavailableError(f"The openvino backend has no bf16 on this CPU; it has: {', '.join(can)}")
         self._lock = threading.Lock()
         self._compiled: dict[str, Any] = {}
         self._idle: deque[Any] = deque()
