@@ -17,11 +17,13 @@ from typing import Any, Final
 
 from fer_deploy.errors import BundleError, OutputError
 from fer_deploy.labels import INPUT_SHAPE, LABELS
+from fer_deploy.onnx_file import check_onnx
 from fer_deploy.records import Record, parse_record
 
 MANIFEST: Final = "bundle.json"
 FORMAT_VERSION: Final = 1
 MAX_MANIFEST_BYTES: Final = 4 << 20
+MAX_FILE_BYTES: Final = 2 << 30
 ASSETS: Final = Path(__file__).parent / "assets"
 FORMATS: Final = ("keras", "onnx", "engine", "outputs")
 PRECISIONS: Final = ("fp32", "fp16", "int8", "int8-trt")
@@ -174,10 +176,11 @@ class Bundle:
         return None
 
     def read(self, format: str, precision: str = "fp32", target: str = "") -> bytes:
-        """Returns an artefact's bytes after checking its size and hash.
+        """Returns an artefact's bytes after checking its size and hash, and that they are all that a runtime will need.
 
         Raises:
             BundleError: The bundle has no such artefact, or the file is missing or not the one in the manifest.
+            ModelError: The model would make a runtime read other files or run code that is not its own.
         """
         artefact = self.find(format, precision, target)
         if artefact is None:
@@ -190,6 +193,7 @@ class Bundle:
             if path.stat().st_size == artefact.size:
                 content = path.read_bytes()
                 if hashlib.sha256(content).hexdigest() == artefact.sha256:
+                    _check_content(artefact, content, str(path))
                     return content
         except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
             reason = getattr(error, "strerror", None) or "its links lead round in a circle"
@@ -214,6 +218,16 @@ def describe_file(
     return Artefact(file, format, precision, len(content), digest, made_with, target)
 
 
+def _check_content(artefact: Artefact, content: bytes, what: str) -> None:
+    """Looks into a model before any runtime does: a right hash tells only that the file is the one of the manifest."""
+    if artefact.format == "onnx":
+        check_onnx(content, what)
+    elif artefact.format == "keras":
+        from fer_deploy.keras_file import check_keras_file  # imports zipfile, which most starts need not wait for
+
+        check_keras_file(content, what)
+
+
 def _artefact(entry: Any) -> Artefact:
     if not isinstance(entry, dict):
         raise ValueError("an artefact is not a JSON object")
@@ -231,8 +245,8 @@ def _artefact(entry: Any) -> Artefact:
         raise ValueError(f"the path {artefact.file!r:.200} leads out of the bundle")
     if not artefact.file.isprintable():  # NUL and lone surrogates are no file names, and the rest no good ones
         raise ValueError(f"the path {artefact.file!r:.200} has unprintable characters")
-    if artefact.size <= 0:
-        raise ValueError(f"the size of {artefact.file} is {artefact.size}")
+    if not 0 < artefact.size <= MAX_FILE_BYTES:
+        raise ValueError(f"the size of {artefact.file} is {artefact.size}, expected 1 to {MAX_FILE_BYTES} bytes")
     if artefact.format not in FORMATS or artefact.precision not in PRECISIONS:
         raise ValueError(f"unknown kind of artefact: {artefact.format!r:.40} {artefact.precision!r:.40}")
     if not isinstance(artefact.target, str) or not re.fullmatch(_TARGET, artefact.target):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 1 << 20
 STATUSES: Final = ("ok", "failed")
+_HUGE: Final = 1 << 53  # up to here whole numbers are floats without loss
+_LONGEST: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,12 @@ def parse_record(entry: Any) -> Record:
         raise ValueError(f"a record has the wrong fields: {wrong}")
     for name, kind in fields.items():
         value = entry[name]
-        if kind == "float" and type(value) is int:
+        if kind == "float" and type(value) is int and abs(value) < _HUGE:
             entry = {**entry, name: float(value)}
         elif type(value).__name__ != kind:
             raise ValueError(f"{name} of a record is {value!r:.40}, expected a {kind}")
+        elif kind == "str" and (not value.isprintable() or len(value) > _LONGEST):
+            raise ValueError(f"{name} of a record is unprintable or too long: {value!r:.40}")
     record = Record(**entry)
     fractions = (record.accuracy, record.agreement)
     finite = all(math.isfinite(value) for value in (*fractions, record.drift_points, record.images_per_s))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_deploy import bundle as bundle_module
+from fer_deploy import keras_file  # noqa: F401 - so that no import opens files while they are watched
 from fer_deploy.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle, describe_file
-from fer_deploy.errors import BundleError, OutputError
+from fer_deploy.errors import BundleError, ModelError, OutputError
 
-CONTENT = {"model.keras": b"keras " * 50, "models/model.onnx": b"onnx " * 50}
+CONTENT = {"model.keras": b"keras " * 50, "models/model.onnx": b"\x08\x08" * 125}  # an ONNX file without a graph
 DIGEST = "0" * 64
 
 
@@ -139,6 +143,7 @@ def test_wrong_manifest_values(folder: Path, key: str, value: Any, message: str)
         ("format", "pickle", "unknown kind of artefact: 'pickle' 'fp32'"),
         ("precision", "int4", "unknown kind of artefact"),
         ("size", 0, "the size of model.keras is 0"),
+        ("size", (2 << 30) + 1, "the size of model.keras is 2147483649, expected 1 to 2147483648 bytes"),
         ("size", True, "'size' is missing or not of type int"),
         ("sha256", "0" * 63, "'sha256' is not a SHA-256"),
         ("sha256", "G" * 64, "'sha256' is not a SHA-256"),
@@ -270,3 +275,78 @@ def test_any_bytes_are_a_bundle_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError):
         Bundle.load(tmp_path)
+
+
+class Opened:
+    """Names of the files that the process opens while ``names`` is a list."""
+
+    names: list[str] | None = None
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and Opened.names is not None and isinstance(arguments[0], (str, os.PathLike)):
+        Opened.names.append(os.fspath(arguments[0]))
+
+
+sys.addaudithook(_note)
+
+
+def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Lists the way to every value in a JSON document."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [path, *(place for key, child in items for place in places(child, (*path, key)))]
+
+
+def put(node: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """Copies a JSON document with another value at one place."""
+    if not path:
+        return value
+    pairs = node.items() if isinstance(node, dict) else enumerate(node)
+    copy = {key: put(child, path[1:], value) if key == path[0] else child for key, child in pairs}
+    return copy if isinstance(node, dict) else list(copy.values())
+
+
+RECORD = {
+    **dict.fromkeys(("backend", "precision", "effective", "device", "runtime", "machine", "split", "date"), "x"),
+    **{"simulated": False, "artefact_sha256": DIGEST, "n": 1, "accuracy": 0.5, "drift_points": 0.0},
+    **{"agreement": 1.0, "images_per_s": 9.0, "status": "ok", "reason": ""},
+}
+paths = st.sampled_from(["../outside", "/etc/passwd", "models/../../outside", "link", "link/outside", "models", "."])
+extremes = st.sampled_from([2**31, -(2**63), 10**400, 1e308, "\ud800", "\x1b[2J", "x" * 10_000])
+
+
+@pytest.fixture
+def sound(folder: Path) -> dict[str, Any]:
+    """A valid manifest with all that there can be in one, beside what a wrong path in it could lead to."""
+    (folder.parent / "outside").write_bytes(CONTENT["models/model.onnx"])
+    (folder / "link").symlink_to(folder.parent)
+    return {**json.loads((folder / MANIFEST).read_text()), "verification": [RECORD], "target_accuracy": 0.5}
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data(), value=json_values | paths | extremes)
+def test_a_valid_manifest_with_any_value_anywhere(
+    folder: Path, sound: dict[str, Any], data: st.DataObject, value: Any
+) -> None:
+    """A bent manifest is read, or is a BundleError; no file outside of the bundle is ever opened for it."""
+    bent = sound
+    for _ in range(data.draw(st.integers(1, 2))):
+        bent = put(bent, data.draw(st.sampled_from(places(bent))), value)
+    (folder / MANIFEST).write_text(json.dumps(bent), encoding="utf-8")
+    Opened.names = []
+    try:
+        bundle = Bundle.load(folder)
+        for artefact in bundle.artefacts:
+            with suppress(BundleError, ModelError):
+                bundle.read(artefact.format, artefact.precision, artefact.target)
+        assert all("".join(texts(asdict(record))).isprintable() for record in bundle.verification)
+    except BundleError as error:
+        assert str(error).isprintable()  # noqa: PT017 - an error is one of two right outcomes
+    finally:
+        opened, Opened.names = Opened.names, None
+    assert opened
+    assert all(Path(name).resolve().is_relative_to(folder.resolve()) for name in opened), opened
+
+
+def texts(record: dict[str, Any]) -> list[str]:
+    return [value for value in record.values() if isinstance(value, str)]

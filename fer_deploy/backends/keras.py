@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.backends.quiet import quiet
 from fer_deploy.errors import BackendError
+from fer_deploy.keras_file import check_weights
 
 _EFFECTIVE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -39,6 +41,7 @@ class KerasBackend(Backend):
             with tempfile.NamedTemporaryFile(suffix=".keras") as file, self._cpu():
                 file.write(content)
                 file.flush()
+                check_weights(Path(file.name), f"The Keras model of {self.bundle.path}")
                 self._model = keras.saving.load_model(file.name, compile=False, safe_mode=True)
         (takes,), (gives,) = self._model.inputs, self._model.outputs
         # how inputs and outputs are called, and that pixel values come as floats, is the model's own affair

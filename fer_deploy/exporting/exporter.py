@@ -15,9 +15,10 @@ from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.errors import UsageError
 from fer_deploy.exporting import onnx
 from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILE, check_output, new_folder
-from fer_deploy.exporting.keras_file import LoadedModel, check_keras_file, load_keras_file
+from fer_deploy.exporting.keras_file import LoadedModel, load_keras_file
 from fer_deploy.exporting.parity import PictureSet, check_parity, parity_pictures
 from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
+from fer_deploy.keras_file import check_keras_file
 
 Report = Callable[[str], None]
 METRICS_FILE: Final = "metrics.json"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from fer_deploy.errors import ModelError
 from fer_deploy.exporting.toolchain import Toolchain
+from fer_deploy.keras_file import check_weights
 from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
 
-CONTENTS: Final = frozenset({"config.json", "metadata.json", "model.weights.h5"})
 REDUCED: Final = frozenset({"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"})
-HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -32,20 +28,6 @@ class LoadedModel:
     saved_policies: tuple[str, ...]
 
 
-def check_keras_file(path: Path) -> None:
-    """Looks into a ``.keras`` file without TensorFlow, so that a wrong file is refused at once.
-
-    Raises:
-        ModelError: Not a Keras file, truncated or damaged, or made with custom code.
-    """
-    found = sorted(set(_custom_names(_read_config(path))))
-    if found:
-        raise ModelError(
-            f"{path} needs code that is not in the file: {', '.join(found)}. "
-            "Export takes models of Keras's own layers only"
-        )
-
-
 def load_keras_file(path: Path, tools: Toolchain) -> LoadedModel:
     """Loads a ``.keras`` file in Keras's safe mode, after ``check_keras_file``.
 
@@ -58,8 +40,9 @@ def load_keras_file(path: Path, tools: Toolchain) -> LoadedModel:
         rejected by runtimes and float16 ones keep their batch normalisation.
 
     Raises:
-        ModelError: Keras cannot load it, or it is not of the contract's shape.
+        ModelError: Keras cannot load it, its weights lie elsewhere, or it is not of the contract's shape.
     """
+    check_weights(path, str(path))
     try:
         model = tools.keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises nearly every type here; none of them names the file
@@ -71,43 +54,6 @@ def load_keras_file(path: Path, tools: Toolchain) -> LoadedModel:
         model = type(model).from_config(config)
         model.set_weights(weights)
     return LoadedModel(model, tuple(sorted(policies)))
-
-
-def _read_config(path: Path) -> Any:
-    """Reads the architecture, without how it was compiled, after checking that the archive is complete."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(HDF5_MAGIC))
-        if start == HDF5_MAGIC:
-            raise ModelError(f"{path} is HDF5, not .keras: load it in Keras and save it with model.save('model.keras')")
-        with zipfile.ZipFile(path) as archive:
-            missing = CONTENTS.difference(archive.namelist())
-            if missing:
-                raise ModelError(f"{path} is not a Keras file: the archive lacks {', '.join(sorted(missing))}")
-            damaged = archive.testzip()
-            if damaged:
-                raise ModelError(f"{path} is damaged: the checksum of {damaged} in it is wrong")
-            config = json.loads(archive.read("config.json"))
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    except zipfile.BadZipFile as error:
-        reason = "truncated or damaged" if start.startswith(b"PK") else "not a Keras file"
-        raise ModelError(f"{path} is {reason}: expected a .keras archive as model.save writes it") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged: its config.json is not valid JSON") from error
-    return {key: value for key, value in config.items() if key != "compile_config"} if isinstance(config, dict) else {}
-
-
-def _custom_names(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        name, module = node.get("class_name"), node.get("module")
-        if name in ("Lambda", "__lambda__"):
-            yield "a Lambda layer"
-        elif isinstance(module, str) and module.partition(".")[0] not in ("keras", "builtins"):
-            yield f"{module}.{name}"
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for child in children:
-        yield from _custom_names(child)
 
 
 def _check_contract(path: Path, model: Any) -> None:

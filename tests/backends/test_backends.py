@@ -195,6 +195,15 @@ def test_a_file_that_is_no_model_is_one_line(copy: Bundle, name: str) -> None:
     file = "broken.keras" if name == "keras" else "broken.onnx"
     (copy.path / file).write_bytes(b"no model\n" * 50)
     bundle = replace(copy, artefacts=(describe_file(copy.path, file, file.split(".")[1], "fp32", {}),))
+    with pytest.raises(ModelError, match=r"broken\.(keras is not a Keras file|onnx is not an ONNX model)") as caught:
+        open_backend(bundle, name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_what_a_runtime_refuses_is_one_line(copy: Bundle, name: str) -> None:
+    (copy.path / "empty.onnx").write_bytes(b"\x08\x08")  # an ONNX file without a graph
+    bundle = replace(copy, artefacts=(describe_file(copy.path, "empty.onnx", "onnx", "fp32", {}),))
     with pytest.raises(BackendError, match=f"The {name} backend cannot load the model") as caught:
         open_backend(bundle, name)
     assert "\n" not in str(caught.value)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from fer_deploy.errors import ModelError
-from fer_deploy.exporting.keras_file import check_keras_file, load_keras_file
+from fer_deploy.exporting.keras_file import load_keras_file
 from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
+from fer_deploy.keras_file import check_keras_file
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'fer-deploy[export]'")
 
@@ -68,9 +69,13 @@ def test_damaged_architecture_is_refused(tmp_path: Path, config: str) -> None:
 
 @pytest.mark.parametrize("config", ["[]", "{}", "null", '{"class_name": "Functional"}'])
 def test_architecture_that_is_no_model_is_refused(tmp_path: Path, tools: Toolchain, config: str) -> None:
+    import h5py
+
+    h5py.File(tmp_path / "empty.h5", "w").close()
+    no_weights = (tmp_path / "empty.h5").read_bytes()
     path = tmp_path / "model.keras"
     with zipfile.ZipFile(path, "w") as archive:
-        for name, content in {"metadata.json": "{}", "model.weights.h5": "", "config.json": config}.items():
+        for name, content in {"metadata.json": "{}", "model.weights.h5": no_weights, "config.json": config}.items():
             archive.writestr(name, content)
     check_keras_file(path)
     with pytest.raises(ModelError, match="cannot be loaded by Keras"):
