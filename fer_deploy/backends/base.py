@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -33,6 +34,8 @@ class Backend(ABC):
         install: What to ``pip install`` when it is missing; several to choose from.
         precisions: What it can be asked for.
         devices: What it can be asked for.
+        format: Of the bundle's files that it runs.
+        modules: What must be importable, the runtime itself first; ``a|b`` where one of them will do.
         effective: After open: the type that the runtime really computes in.
         runtime: After open: the runtime's name and version.
         gpu: After open: the GPU's name where it runs on one, else empty.
@@ -43,6 +46,8 @@ class Backend(ABC):
     install: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    format: ClassVar[str] = "onnx"
+    modules: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, bundle: Bundle, precision: str = "fp32", device: str = "cpu", threads: int | None = None
@@ -62,6 +67,16 @@ class Backend(ABC):
         self.gpu = ""
         self.simulated = False
         self._open = False
+
+    @classmethod
+    def missing(cls) -> tuple[str, ...]:
+        """Returns which of ``modules`` are not there, without importing any."""
+        return tuple(entry for entry in cls.modules if not any(_is_there(name) for name in entry.split("|")))
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Tells whether the runtime is there, without importing it: whether it works is another question."""
+        return not cls.missing()
 
     def open(self) -> Self:
         """Loads the model; afterwards ``effective`` and ``runtime`` tell what is in use.
@@ -169,3 +184,10 @@ class Backend(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # a folder without the package, or what a program has put in its place
+        return False

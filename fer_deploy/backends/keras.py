@@ -25,6 +25,8 @@ class KerasBackend(Backend):
 
     name = "keras"
     install = ("fer-deploy[export]",)
+    format = "keras"
+    modules = ("keras", "tensorflow|torch|jax")
     precisions = ("fp32",)
 
     _model: Any = None

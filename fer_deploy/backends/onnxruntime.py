@@ -24,6 +24,7 @@ class OnnxRuntimeBackend(Backend):
 
     name = "onnx"
     install = ("fer-deploy[onnx]", "fer-deploy[gpu]")
+    modules = ("onnxruntime",)
     precisions = ("fp32", "fp16", "int8", "int8-trt")
     devices = tuple(_PROVIDERS)
 

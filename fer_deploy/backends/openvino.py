@@ -26,6 +26,7 @@ class OpenVinoBackend(Backend):
 
     name = "openvino"
     install = ("fer-deploy",)
+    modules = ("openvino",)
     precisions = ("fp32", "fp16", "int8", "bf16")
 
     def _load(self) -> None:

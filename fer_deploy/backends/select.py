@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fer_deploy.backends.base import Backend
-from fer_deploy.backends.registry import backend_class
+from fer_deploy.backends.registry import BACKENDS, backend_class
 from fer_deploy.bundle import Bundle
+from fer_deploy.gpus import gpu_names
+from fer_deploy.machine import cpu_class, cpu_flags
+from fer_deploy.records import Record, recorded
 
 AUTO = "auto"
+_ORDER: Final = ("openvino", "onnx", "trt", "keras")
+"""Which backend is taken where nothing was measured; OpenVINO is what every installation has."""
 
 
 class Choice(NamedTuple):
@@ -19,21 +24,41 @@ class Choice(NamedTuple):
     device: str
 
 
-def choose(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: str = AUTO) -> Choice:
-    """Fills in what was left open.
+class Decision(NamedTuple):
+    """A choice and why it was made, for people to read."""
 
-    OpenVINO is what every installation has, and the fastest where it was measured; without an ONNX file in the bundle,
-    Keras is all there is. The precision stays fp32 as long as no other one is verified.
+    choice: Choice
+    reason: str
+
+
+def choose(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: str = AUTO) -> Choice:
+    """Fills in what was left open; see ``decide``."""
+    return decide(bundle, backend, precision, device).choice
+
+
+def decide(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: str = AUTO) -> Decision:
+    """Fills in what was left open: the fastest that is installed and was verified on such a machine.
+
+    Where nothing was verified on this class of CPU, it is OpenVINO: in int8 if another CPU's record vouches for the
+    file and none speaks against it, since int8 files are made to give the same answers on all of them; else in fp32.
+    What the user named is never changed. No runtime is imported, so that this takes milliseconds.
 
     Raises:
         UsageError: There is no backend of that name.
     """
-    if backend == AUTO:
-        has_onnx = any(artefact.format == "onnx" for artefact in bundle.artefacts)
-        backend = "openvino" if has_onnx else "keras"
-    if device == AUTO:
-        device = backend_class(backend).devices[0]
-    return Choice(backend, "fp32" if precision == AUTO else precision, device)
+    if backend != AUTO:
+        backend_class(backend)
+    if (backend, precision) == ("trt", "int8"):  # TensorRT has one int8 file only
+        precision = "int8-trt"
+    asked = Choice(backend, precision, device)
+    if AUTO not in asked:
+        return Decision(asked, "as asked for")
+    records = recorded(bundle)
+    fitting = [record for record in _passed(records) if _fits(record, asked) and _is_here(record)]
+    if fitting:
+        best = max(fitting, key=lambda record: record.images_per_s)
+        return Decision(Choice(best.backend, best.precision, best.device), _why(best, len({_form(r) for r in fitting})))
+    return _unmeasured(bundle, records, asked)
 
 
 def open_backend(
@@ -42,3 +67,72 @@ def open_backend(
     """Chooses a backend and opens it; see ``Backend.open`` for what it raises."""
     choice = choose(bundle, backend, precision, device)
     return backend_class(choice.backend)(bundle, choice.precision, choice.device, threads).open()
+
+
+def _form(record: Record) -> tuple[str, str, str, str]:
+    return (record.backend, record.precision, record.device, record.machine)
+
+
+def _passed(records: tuple[Record, ...]) -> list[Record]:
+    """Takes what passed on every split that it was measured on."""
+    failed = {_form(record) for record in records if record.status != "ok"}
+    return [record for record in records if _form(record) not in failed and not record.simulated]
+
+
+def _fits(record: Record, asked: Choice) -> bool:
+    """Tells whether a record is of something that exists and that the request leaves open."""
+    if record.backend not in BACKENDS:
+        return False
+    kind = backend_class(record.backend)
+    exists = record.precision in kind.precisions and record.device in kind.devices
+    found = (record.backend, record.precision, record.device)
+    return exists and all(want in (AUTO, have) for want, have in zip(asked, found, strict=True))
+
+
+def _is_here(record: Record) -> bool:
+    """Tells whether this machine is of the kind that was measured, and has the runtime."""
+    here = (cpu_class(" ".join(cpu_flags())),) if record.device == "cpu" else gpu_names()
+    return record.machine in here and backend_class(record.backend).is_installed()
+
+
+def _why(best: Record, count: int) -> str:
+    where = f"{best.machine} CPUs" if best.device == "cpu" else best.machine
+    speed = f"{best.images_per_s:,.0f} images/s, {best.accuracy:.2%} on {best.split}"
+    return f"the fastest of {count} verified on {where}: {speed}" if count > 1 else f"verified on {where}: {speed}"
+
+
+def _unmeasured(bundle: Bundle, records: tuple[Record, ...], asked: Choice) -> Decision:
+    """Decides where no record is of such a machine."""
+    reason = "nothing is verified on such a machine; run: fer-deploy verify --record"
+    backend = _backend_for(bundle, asked) if asked.backend == AUTO else asked.backend
+    precision = asked.precision
+    if precision == AUTO:
+        precision = "fp32"
+        others = _vouching(records)
+        if backend == "openvino" and asked.device in (AUTO, "cpu") and others:
+            precision = "int8"
+            reason = f"int8 was verified on {', '.join(others)} and answers alike on every CPU; {reason}"
+    device = backend_class(backend).devices[0] if asked.device == AUTO else asked.device
+    return Decision(Choice(backend, precision, device), reason)
+
+
+def _vouching(records: tuple[Record, ...]) -> list[str]:
+    """Lists the classes of CPU on which OpenVINO's int8 passed; none if it failed on any."""
+    int8 = [record for record in records if _form(record)[:3] == ("openvino", "int8", "cpu")]
+    return sorted({record.machine for record in int8}) if all(record.status == "ok" for record in int8) else []
+
+
+def _backend_for(bundle: Bundle, asked: Choice) -> str:
+    """Takes the first backend that has what was asked for and that the bundle has a file for, installed ones first."""
+    formats = {artefact.format for artefact in bundle.artefacts}
+    kinds = [backend_class(name) for name in _ORDER if name in BACKENDS]
+    able = [
+        kind
+        for kind in kinds
+        if kind.format in formats
+        and asked.device in (AUTO, *kind.devices)
+        and asked.precision in (AUTO, *kind.precisions)
+        and (asked.precision != "int8-trt" or kind.name == "trt")  # elsewhere it is a simulation
+    ]
+    able.sort(key=lambda kind: not kind.is_installed())
+    return able[0].name if able else "openvino" if "onnx" in formats else "keras"

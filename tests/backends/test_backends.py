@@ -15,7 +15,7 @@ import pytest
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import BACKENDS, backend_class
-from fer_deploy.backends.select import choose, open_backend
+from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.errors import BackendError, BundleError, ModelError, UsageError
 
@@ -220,15 +220,6 @@ def test_a_model_of_another_shape_is_refused(copy: Bundle, name: str) -> None:
     bundle = replace(copy, artefacts=(describe_file(copy.path, "other.onnx", "onnx", "fp32", {}),))
     with pytest.raises(ModelError, match=r"takes x float32 \(3,\).*expected image uint8 \(48, 48, 1\)"):
         open_backend(bundle, name)
-
-
-def test_choose(tiny_bundle: Bundle) -> None:
-    assert choose(tiny_bundle) == ("openvino", "fp32", "cpu")
-    assert choose(tiny_bundle, "onnx", "int8", "cuda") == ("onnx", "int8", "cuda")
-    keras_only = replace(tiny_bundle, artefacts=tuple(a for a in tiny_bundle.artefacts if a.format == "keras"))
-    assert choose(keras_only).backend == "keras"
-    with pytest.raises(UsageError, match="There is no backend 'tflite'; there are: keras, onnx, openvino"):
-        choose(tiny_bundle, "tflite")
 
 
 @pytest.mark.parametrize(
