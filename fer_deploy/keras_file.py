@@ -58,7 +58,16 @@ def check_keras_file(source: Path | bytes, what: str | None = None) -> None:
         ModelError: Not a Keras file, truncated or damaged, or in need of more than Keras's own layers.
     """
     what = what or str(source)
-    found = sorted(set(_foreign(_read_config(source, what))))
+    check_config(_read_config(source, what), what)
+
+
+def check_config(config: Any, what: str) -> None:
+    """Refuses an architecture, as read from JSON, that is more than Keras's own layers.
+
+    Raises:
+        ModelError: It needs code that is not in the file, or layers that read files or run other code.
+    """
+    found = sorted(set(_foreign(config)))
     if found:
         raise ModelError(f"{what} needs what is not in the file: {', '.join(found)}. Only Keras's own layers are taken")
 
@@ -73,7 +82,7 @@ def check_weights(file: Path, what: str) -> None:
 
     try:
         with zipfile.ZipFile(file) as archive, h5py.File(BytesIO(archive.read(WEIGHTS)), "r") as weights:
-            outside = next(_outside(weights, h5py), None)
+            outside = next(in_other_files(weights, h5py), None)
     except ModelError:
         raise
     except Exception as error:  # h5py raises nearly every type on damage
@@ -156,7 +165,7 @@ def _is_keras(module: Any, name: str) -> bool:
     return root == "keras" and (inner[0] in _NAMESPACES if inner else name in _TOP_LEVEL)
 
 
-def _outside(group: Any, h5py: Any) -> Iterator[str]:
+def in_other_files(group: Any, h5py: Any) -> Iterator[str]:
     """Names what in an HDF5 file lies in another one: links, datasets stored outside, datasets put together."""
     todo, seen = [group], set()
     while todo:

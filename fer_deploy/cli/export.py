@@ -15,14 +15,36 @@ from fer_deploy.cli.progress import steps
 if TYPE_CHECKING:
     from fer_deploy.bundle import Bundle
 
+FOREIGN = "A network that others trained"
+
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A trained .keras file; 48x48 gray pixels in, 7 probabilities out.")],
+    model: Annotated[Path, typer.Argument(help="A trained .keras (or .h5) file; 48x48 gray in, 7 probabilities out.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")] = Path("bundle"),
     name: Annotated[str | None, typer.Option("--name", help="The model's name in tables; else the folder's.")] = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", help="FER-2013 in any form: compare on its PublicTest, not on the built-in pictures."),
+    ] = None,
+    network: Annotated[
+        Path | None,
+        typer.Option("--network", help="A TOML file with what the options below say.", rich_help_panel=FOREIGN),
+    ] = None,
+    input_size: Annotated[
+        str | None, typer.Option("--input-size", help="Pixels that it takes: HEIGHTxWIDTH.", rich_help_panel=FOREIGN)
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option("--channels", help="1, or 3: the gray picture repeated.", rich_help_panel=FOREIGN)
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option("--scale", help="What pixels 0,255 become: -1,1 or 0,1 ...", rich_help_panel=FOREIGN)
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Its outputs in order, - for one to leave out.", rich_help_panel=FOREIGN),
+    ] = None,
+    logits: Annotated[
+        bool | None, typer.Option("--logits", help="Its outputs still need a softmax.", rich_help_panel=FOREIGN)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there already.")] = False,
     as_json: JsonOption = False,
@@ -41,12 +63,19 @@ def export(
       fer-deploy export model.keras --output bundles/mine --data fer2013.zip --overwrite
 
       fer-deploy export model.keras --json > export.json
+
+      fer-deploy export their.h5 --input-size 64x64 --channels 1 --scale -1,1
+      --classes angry,disgust,fear,happy,sad,surprise,neutral
     """
     from fer_deploy.exporting import export_bundle
+    from fer_deploy.exporting.foreign import foreign_contract
 
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # conversion and comparison run on the CPU: claim no GPU memory for them
+    foreign = foreign_contract(
+        network, input_size=input_size, channels=channels, scale=scale, classes=classes, logits=logits
+    )
     with steps() as report:
-        bundle = export_bundle(model, output, name=name, data=data, overwrite=overwrite, report=report)
+        bundle = export_bundle(model, output, name=name, data=data, network=foreign, overwrite=overwrite, report=report)
     if as_json:
         print(json.dumps(_as_json(bundle), indent=2))
     else:

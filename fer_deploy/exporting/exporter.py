@@ -15,10 +15,11 @@ from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.errors import UsageError
 from fer_deploy.exporting import onnx
 from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILE, check_output, new_folder
+from fer_deploy.exporting.foreign import ForeignContract
+from fer_deploy.exporting.hdf5_file import check_model_file
 from fer_deploy.exporting.keras_file import LoadedModel, load_keras_file
 from fer_deploy.exporting.parity import PictureSet, check_parity, parity_pictures
 from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
-from fer_deploy.keras_file import check_keras_file
 
 Report = Callable[[str], None]
 METRICS_FILE: Final = "metrics.json"
@@ -30,6 +31,7 @@ def export_bundle(
     *,
     name: str | None = None,
     data: str | Path | None = None,
+    network: ForeignContract | None = None,
     overwrite: bool = False,
     report: Report = lambda line: None,
 ) -> Bundle:
@@ -37,10 +39,11 @@ def export_bundle(
 
     Args:
         model_path: A ``.keras`` file, trained on any Keras backend: input (N, 48, 48, 1), gray pixels 0..255; output
-            (N, 7), probabilities in FER-2013's class order. Mixed precision is rebuilt in float32.
+            (N, 7), probabilities in FER-2013's class order. Mixed precision is rebuilt in float32. An old ``.h5`` too.
         output: The bundle's folder, written whole or not at all.
         name: What the model is called in tables; the output folder's name where None.
         data: FER-2013 in any form; its PublicTest pictures are then compared, else a built-in set is.
+        network: What the model takes and gives where that is not as above: it is then wrapped to be so.
         overwrite: Whether a bundle that lies at ``output`` is replaced.
         report: Called with one line before each step.
 
@@ -50,7 +53,8 @@ def export_bundle(
     Raises:
         MissingDependencyError: TensorFlow, tf2onnx, onnx or onnxslim is not installed.
         UsageError: The name is empty or unprintable, or Keras is already loaded on another backend in this process.
-        ModelError: The file is not a model of this contract, does not convert, or computes otherwise in ONNX.
+        ModelError: The file is not a model of this contract or not what ``network`` says, does not convert, or
+            computes otherwise in ONNX.
         DataError: ``data`` is not FER-2013.
         OutputError: ``output`` is taken or cannot be written.
     """
@@ -59,13 +63,13 @@ def export_bundle(
     if not title or not title.isprintable():
         raise UsageError(f"The name {title!r} is no name for a bundle: give one of printable characters with --name")
     check_output(target, overwrite)
-    check_keras_file(source)
+    check_model_file(source)
     pictures = parity_pictures(Path(data) if data is not None else None)
     report("Loading TensorFlow")
     with quiet():
         tools = import_toolchain()
         report(f"Reading {source}")
-        loaded = load_keras_file(source, tools)
+        loaded = load_keras_file(source, tools, network)
         with new_folder(target) as folder:
             _fill(folder, source, loaded, pictures, tools, title, report)
     return Bundle.load(target)
@@ -77,13 +81,15 @@ def _fill(
     """Writes every file of the bundle into a folder, the manifest last."""
     content = source.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    if loaded.saved_policies:
+    if loaded.changed:
         loaded.model.save(folder / KERAS_FILE)
     else:
         (folder / KERAS_FILE).write_bytes(content)
     report("Converting to ONNX")
     (folder / ONNX_FILE).write_bytes(onnx.convert(loaded.model, digest, tools))
     saved_with = {"keras": tools.keras.__version__, "rebuilt_from": list(loaded.saved_policies)}
+    if loaded.network is not None:
+        saved_with["network"] = asdict(loaded.network)
     artefacts = (
         describe_file(folder, KERAS_FILE, "keras", "fp32", saved_with),
         describe_file(folder, ONNX_FILE, "onnx", "fp32", onnx.made_with(tools)),

@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 Float = NDArray[np.float32]
 PASSED: Final = ("Cast", "Reshape", "Transpose")
 """What may stand between the pixels and the first convolution without changing a scale or an offset."""
+PASSED_BEFORE: Final = ("Resize", "Round")
+"""What may stand before the first scaling, whose order with it matters."""
+
+
+PICTURE_RANK: Final = 4
+"""Pictures, channels, height and width, in whichever order."""
 
 
 def fold_pixel_scaling(graph: Any) -> None:
@@ -36,7 +42,7 @@ def fold_pixel_scaling(graph: Any) -> None:
         if affine is not None:
             steps.append(node)
             scale, offset = scale * affine[0], offset * affine[0] + affine[1]
-        elif node.op_type not in PASSED:
+        elif node.op_type not in (PASSED if steps else (*PASSED, *PASSED_BEFORE)):
             break
         tensor = node.output[0]
     else:
@@ -53,6 +59,27 @@ def fold_pixel_scaling(graph: Any) -> None:
         _replace_input(graph, node, 2, bias + offset * weights.sum(axis=(1, 2, 3)))
     for step in steps:
         _bypass(graph, step)
+
+
+def fold_channel_repeat(graph: Any) -> None:
+    """Folds a gray picture's repetition over the channels before a convolution into its weights, in place.
+
+    conv(W, [x, x, x]) = conv(sum of W over its input channels, x): a third of the operations, and no copies.
+    """
+    users, constants = _users(graph), _constants(graph)
+    for repeat in [node for node in graph.node if node.op_type == "Concat" and len(set(node.input)) == 1]:
+        following = users.get(repeat.output[0], ())
+        axis = next(a.i for a in repeat.attribute if a.name == "axis") % PICTURE_RANK
+        if len(following) == 1 and following[0].op_type == "Transpose":
+            axis = list(next(a.ints for a in following[0].attribute if a.name == "perm")).index(axis)
+            following = users.get(following[0].output[0], ())
+        if len(following) != 1 or following[0].op_type != "Conv" or axis != 1 or following[0].input[1] not in constants:
+            continue
+        weights = constants[following[0].input[1]].astype(np.float64)  # (out, in, height, width)
+        grouped = any(a.name == "group" and a.i != 1 for a in following[0].attribute)
+        if not grouped and weights.shape[1] == len(repeat.input):  # else what is repeated has channels of its own
+            _replace_input(graph, following[0], 1, weights.sum(axis=1, keepdims=True))
+            _bypass(graph, repeat)
 
 
 def fold_dense_scaling(graph: Any) -> None:
@@ -100,7 +127,10 @@ def _replace_input(graph: Any, node: Any, index: int, value: Any) -> None:
     """Gives a node a constant of its own: the old one may be shared with other nodes."""
     from onnx import numpy_helper
 
+    taken = {tensor.name for tensor in graph.initializer}
     name = f"{node.name}/folded_{index}"
+    while name in taken:  # by what was folded into it before
+        name += "_again"
     graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), name))
     if index < len(node.input):
         node.input[index] = name

@@ -1,4 +1,4 @@
-"""Reads a ``.keras`` file for export: safely, checked against the contract, in float32 throughout."""
+"""Reads a Keras file for export: safely, in float32 throughout, and checked against the contract or wrapped into it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_deploy.errors import ModelError
+from fer_deploy.exporting.foreign import ForeignContract
+from fer_deploy.exporting.hdf5_file import is_hdf5
 from fer_deploy.exporting.toolchain import Toolchain
+from fer_deploy.exporting.wrapping import describe_shapes, flatten, options_for, shapes_of, wrap
 from fer_deploy.keras_file import check_weights
 from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
 
@@ -22,53 +25,60 @@ class LoadedModel:
         model: The model, uncompiled.
         saved_policies: The other dtype policies that it was saved with (``mixed_bfloat16``, ...); empty for one that
             was float32 all along.
+        changed: Whether the model is another than the file holds, so that it has to be saved anew.
+        network: What the network inside the model takes and gives, where the model was wrapped.
     """
 
     model: Any
     saved_policies: tuple[str, ...]
+    changed: bool
+    network: ForeignContract | None = None
 
 
-def load_keras_file(path: Path, tools: Toolchain) -> LoadedModel:
-    """Loads a ``.keras`` file in Keras's safe mode, after ``check_keras_file``.
+def load_keras_file(path: Path, tools: Toolchain, network: ForeignContract | None = None) -> LoadedModel:
+    """Loads a ``.keras`` or HDF5 file in Keras's safe mode, after ``check_model_file``.
 
     Args:
-        path: The file, as ``model.save("x.keras")`` writes it.
+        path: The file, as ``model.save("x.keras")`` writes it, or ``model.save("x.h5")`` did.
         tools: The imported packages.
+        network: What the model takes and gives, where that is not our contract: it is then wrapped into it.
 
     Returns:
         The model with every layer in float32: a mixed-precision model is rebuilt, because bfloat16 graphs are
         rejected by runtimes and float16 ones keep their batch normalisation.
 
     Raises:
-        ModelError: Keras cannot load it, its weights lie elsewhere, or it is not of the contract's shape.
+        ModelError: Keras cannot load it, its weights lie elsewhere, it is not of the contract's shape, or not what
+            ``network`` says.
     """
-    check_weights(path, str(path))
+    if not is_hdf5(path):
+        check_weights(path, str(path))
     try:
         model = tools.keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises nearly every type here; none of them names the file
         raise ModelError(f"{path} cannot be loaded by Keras {tools.keras.__version__}: {_one_line(error)}") from error
-    _check_contract(path, model)
-    config, policies = _to_float32(model.get_config())
+    if network is None:
+        _check_contract(path, model)
+    saved, (config, policies) = model, _to_float32(model.get_config())
     if policies:
         weights = model.get_weights()
         model = type(model).from_config(config)
         model.set_weights(weights)
-    return LoadedModel(model, tuple(sorted(policies)))
+    model = flatten(model, tools) if network is None else wrap(path, model, network, tools)
+    changed = model is not saved or is_hdf5(path)
+    return LoadedModel(model, tuple(sorted(policies)), changed, network)
 
 
 def _check_contract(path: Path, model: Any) -> None:
     """Refuses a model of other inputs and outputs than one gray picture in, seven probabilities out."""
-    inputs = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
-    outputs = [tuple(tensor.shape) for tensor in getattr(model, "outputs", None) or ()]
-    for what, found, expected in (
-        ("takes", inputs, (None, *INPUT_SHAPE)),
-        ("gives", outputs, (None, NUM_CLASSES)),
-    ):
-        if found != [expected]:
-            shapes = " and ".join(map(str, found)) or "nothing of a known shape"
+    found, wanted = shapes_of(model), ([(None, *INPUT_SHAPE)], [(None, NUM_CLASSES)])
+    for verb, shapes, expected in zip(("takes", "gives"), found, wanted, strict=True):
+        if shapes != expected:
+            options = options_for(model)
             raise ModelError(
-                f"{path} {what} {shapes}; the contract is one input of shape {(None, *INPUT_SHAPE)}, gray pixels "
-                f"0..255, and one output of shape {(None, NUM_CLASSES)}, probabilities in FER-2013's class order"
+                f"{path} {verb} {describe_shapes(shapes)}; the contract is one input of shape {wanted[0][0]}, gray "
+                f"pixels 0..255, and one output of shape {wanted[1][0]}, probabilities in FER-2013's class order"
+                + (f". To wrap another network into it, pass {options}" if options else "")
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from fer_deploy import __version__
 from fer_deploy.bundle import input_contract
 from fer_deploy.errors import ModelError
-from fer_deploy.exporting.folding import fold_dense_scaling, fold_pixel_scaling
+from fer_deploy.exporting.folding import fold_channel_repeat, fold_dense_scaling, fold_pixel_scaling
 from fer_deploy.exporting.toolchain import Toolchain
 from fer_deploy.labels import INPUT_SHAPE, LABELS
 
@@ -37,6 +37,7 @@ def convert(model: Any, source_sha256: str, tools: Toolchain) -> bytes:
     """
     try:
         proto = _trace(model, tools)
+        fold_channel_repeat(proto.graph)
         fold_pixel_scaling(proto.graph)
         fold_dense_scaling(proto.graph)
         proto = tools.onnxslim.slim(proto)

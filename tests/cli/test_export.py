@@ -78,3 +78,22 @@ def test_help_has_examples() -> None:
     done = fer_deploy_export("--help")
     assert done.returncode == 0
     assert "fer-deploy export runs/first/model.keras" in done.stdout
+
+
+def test_a_foreign_network_half_described_is_refused_at_once(tiny_model_path: Path, tmp_path: Path) -> None:
+    done = fer_deploy_export(
+        tiny_model_path, "--output", tmp_path / "bundle", "--input-size", "64x64", "--scale", "-1,1"
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("fer-deploy: A network that others trained needs classes too: pass --scale LOW,HIGH")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_foreign_network_in_toml(tiny_model_path: Path, tmp_path: Path) -> None:
+    network = tmp_path / "their.toml"
+    network.write_text('classes = ["neutral", "surprise", "sad", "happy", "fear", "disgust", "angry"]\nscale = [0, 1]')
+    done = fer_deploy_export(tiny_model_path, "--output", tmp_path / "bundle", "--network", network, "--scale", "0,255")
+    assert done.returncode == 0, done.stderr
+    made_with = json.loads((tmp_path / "bundle/bundle.json").read_text())["artefacts"][0]["made_with"]
+    assert made_with["network"]["scale"] == [0, 255]
+    assert made_with["network"]["classes"][0] == "neutral"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.exporting.folding import fold_dense_scaling, fold_pixel_scaling
+from fer_deploy.exporting.folding import fold_channel_repeat, fold_dense_scaling, fold_pixel_scaling
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -128,3 +128,69 @@ def test_dense_scaling_folds(factor: tuple[int, ...], folds: bool) -> None:
     fold_dense_scaling(model.graph)
     assert kinds(model) == (["MatMul", "Add"] if folds else ["MatMul", "Mul", "Add"])
     np.testing.assert_allclose(run(model, rows), before, rtol=0, atol=1e-6)
+
+
+def test_rounding_before_the_scaling_is_passed_and_after_it_is_not() -> None:
+    before_it = convolution([("Add", 0.25), *TO_64THS])
+    round_it(before_it.graph, 1)
+    expected = run(before_it, IMAGES)
+    fold_pixel_scaling(before_it.graph)
+    assert kinds(before_it) == ["Cast", "Round", "Conv"]
+    np.testing.assert_allclose(run(before_it, IMAGES), expected, rtol=0, atol=2e-5)
+    after_it = convolution([*TO_64THS, ("Add", 0.25)])
+    round_it(after_it.graph, 3)
+    unchanged = after_it.SerializeToString()
+    fold_pixel_scaling(after_it.graph)
+    assert after_it.SerializeToString() == unchanged
+
+
+def round_it(graph: Any, index: int) -> None:
+    """Puts a rounding in the place of one step."""
+    step = graph.node[index]
+    graph.node.insert(index, helper.make_node("Round", [step.input[0]], [step.output[0]], name="round"))
+    graph.node.remove(step)
+
+
+@pytest.mark.parametrize(
+    ("axis", "perm", "copies", "group", "folds"),
+    [
+        (1, None, 3, 1, True),
+        (3, [0, 3, 1, 2], 3, 1, True),
+        (-1, [0, 3, 1, 2], 3, 1, True),
+        (1, None, 3, 3, False),
+        (2, None, 3, 1, False),
+        (1, None, 1, 1, False),
+    ],
+)
+def test_repeated_channel_folds(axis: int, perm: list[int] | None, copies: int, group: int, folds: bool) -> None:
+    channels = 1 if axis == 2 else 3
+    shape = [1, 6, 6] if perm is None else [6, 6, 1]
+    if copies == 1:
+        shape = [3, 6, 6]
+    kernel = RNG.normal(size=(3, channels // group, 3, 3)).astype(np.float32)
+    nodes = [helper.make_node("Concat", ["image"] * copies, ["t0"], name="repeat", axis=axis)]
+    if perm is not None:
+        nodes.append(helper.make_node("Transpose", ["t0"], ["t1"], name="transpose", perm=perm))
+    nodes.append(helper.make_node("Conv", [nodes[-1].output[0], "kernel"], ["out"], name="conv", group=group))
+    model = make_model(nodes, {"kernel": kernel}, TensorProto.FLOAT, ["N", *shape])
+    pictures = RNG.normal(size=(2, *shape)).astype(np.float32)
+    before = run(model, pictures)
+    fold_channel_repeat(model.graph)
+    onnx.checker.check_model(model)
+    assert ("Concat" not in kinds(model)) == folds
+    np.testing.assert_allclose(run(model, pictures), before, rtol=0, atol=1e-5)
+
+
+def test_repeated_channel_and_scaling_both_fold() -> None:
+    model = convolution(TO_64THS)
+    nodes, kernel = model.graph.node, RNG.normal(size=(3, 3, 3, 3)).astype(np.float32)
+    nodes.insert(3, helper.make_node("Concat", ["t2"] * 3, ["repeated"], name="repeat", axis=1))
+    nodes[-1].input[0] = "repeated"
+    next(t for t in model.graph.initializer if t.name == "kernel").CopyFrom(numpy_helper.from_array(kernel, "kernel"))
+    before = run(model, IMAGES)
+    fold_channel_repeat(model.graph)
+    fold_pixel_scaling(model.graph)
+    assert kinds(model) == ["Cast", "Conv"]
+    names = [tensor.name for tensor in model.graph.initializer]
+    assert len(set(names)) == len(names)
+    np.testing.assert_allclose(run(model, IMAGES), before, rtol=0, atol=2e-5)
