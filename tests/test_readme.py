@@ -37,9 +37,8 @@ def test_commands_and_options_that_are_shown_exist() -> None:
     from fer_deploy.cli import app
 
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    lines = [
-        line for block in _blocks("text") + _blocks("bash") for line in block.splitlines() if "fer-deploy " in line
-    ]
+    blocks = [block.replace("\\\n", " ") for block in _blocks("text") + _blocks("bash")]
+    lines = [line for block in blocks for line in block.splitlines() if "fer-deploy " in line]
     assert lines
     for line in lines:
         words = shlex.split(line[line.index("fer-deploy ") :].partition("#")[0])
