@@ -94,7 +94,7 @@ def keep(bundle: Bundle, records: Iterable[Record]) -> Path:
         OutputError: Neither the bundle nor the state folder can be written.
     """
     new = tuple(records)
-    if _is_the_users(bundle):
+    if is_the_users(bundle):
         dataclasses.replace(bundle, verification=_merge(bundle.verification, new)).save()
         return bundle.path
     path = state_file(bundle)
@@ -148,7 +148,8 @@ def _merge(old: Iterable[Record], new: Iterable[Record]) -> tuple[Record, ...]:
     return tuple({record.key: record for record in (*old, *new)}.values())
 
 
-def _is_the_users(bundle: Bundle) -> bool:
+def is_the_users(bundle: Bundle) -> bool:
+    """Tells whether a bundle may be written to: not the shipped one, nor one that the user cannot write."""
     from fer_deploy.bundle import ASSETS
 
     inside = bundle.path.resolve().is_relative_to(ASSETS.resolve())

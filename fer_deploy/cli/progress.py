@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 Count = Callable[[int, int], None]
 """Called with what is done and the total (0 where it is not known)."""
+Stage = Callable[[str, int, int], None]
+"""Called with what is under way, what of it is done, and its total."""
 Step = Callable[[str], None]
 """Called with a line that names the step that begins."""
 
@@ -27,6 +29,19 @@ def progress_bar(text: str) -> Iterator[Count]:
             bar.update(task, completed=done, total=total or None)
 
         yield show
+
+
+@contextmanager
+def stages() -> Iterator[Stage]:
+    """A bar on stderr for one stage after the other; goes away when done; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:16}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total or None)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from fer_deploy.bundle import Bundle
 from fer_deploy.data.fer2013 import PARTITIONS
 from fer_deploy.errors import BundleError
 from fer_deploy.evaluation.probe import PICTURES
+from fer_deploy.files import written_whole
 from fer_deploy.labels import NUM_CLASSES
 
 OUTPUTS_FILE: Final = "keras_outputs.npz"
@@ -85,6 +86,7 @@ def write_outputs(
         The file's name, for ``bundle.describe_file(folder, name, "outputs", "fp32", ...)``.
 
     Raises:
+        OutputError: It cannot be written.
         ValueError: An array is not of float32 probabilities, or a name is no partition's.
     """
     arrays: dict[str, NDArray[Any]] = {"probe": _checked("probe", probe, PICTURES)}
@@ -96,7 +98,8 @@ def write_outputs(
         arrays[f"{name}_fingerprint"] = np.array(recorded.fingerprint)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    (folder / OUTPUTS_FILE).write_bytes(buffer.getvalue())
+    with written_whole(folder / OUTPUTS_FILE) as partial:
+        partial.write_bytes(buffer.getvalue())
     return OUTPUTS_FILE
 
 

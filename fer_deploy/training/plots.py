@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_deploy.errors import MissingDependencyError
 from fer_deploy.evaluation.accuracy import Score
+from fer_deploy.evaluation.drawing import new_figure
 from fer_deploy.labels import LABELS
 
 
@@ -74,11 +74,4 @@ def draw_heatmaps(rows: Sequence[Sequence[tuple[NDArray[np.uint8], NDArray[np.fl
 
 
 def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("Drawing a training's report", "fer-deploy[train]") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return new_figure(width, height, "a training's report")

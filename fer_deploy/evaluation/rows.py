@@ -1,0 +1,209 @@
+"""One row per form of a model: run, compared with Keras, judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from fer_deploy.backends.base import Images, Probabilities
+from fer_deploy.bundle import Bundle
+from fer_deploy.errors import BackendError, MissingDependencyError, ModelError, UnavailableError
+from fer_deploy.evaluation.comparison import Comparison, compare
+from fer_deploy.evaluation.forms import AUTO, KERAS, Form, Selection, open_or_simulate
+from fer_deploy.evaluation.ground import Ground
+from fer_deploy.evaluation.measurement import Measured, measure
+
+OK: Final = "ok"
+FAILED: Final = "failed"
+SKIPPED: Final = "skipped"
+
+Judge = Callable[[Form, Comparison], tuple[str, ...]]
+"""Gives a phrase for each limit that a form misses."""
+Progress = Callable[[str, int, int], None]
+"""Called with what is under way, pictures done and their total."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How forms are run.
+
+    Args:
+        batch: Pictures per batch.
+        threads: Threads of the runtimes; None leaves it to them.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        progress: Told how far it is.
+    """
+
+    batch: int = 64
+    threads: int | None = None
+    device: str = AUTO
+    progress: Progress = lambda text, done, total: None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One form and what became of it; figures are None where it did not run.
+
+    Args:
+        backend: ``keras``, ``onnx``, ``openvino`` or ``trt``.
+        precision: Of the artefact, or ``bf16``.
+        effective: What the runtime computed in.
+        simulated: Whether another runtime stood in; then there is no speed.
+        device: ``cpu``, ``cuda``, ...
+        runtime: Name and version.
+        machine: CPU class or GPU.
+        mode: ``throughput``: batches are streamed.
+        batch: Pictures per batch.
+        n: Pictures.
+        accuracy: A fraction; this and the next four are None without labels too.
+        interval: 95 % confidence interval of the accuracy (Wilson).
+        drift_points: Accuracy less Keras's, in percentage points.
+        drift_p: McNemar's exact p of the drift.
+        class_accuracy: Share of each class's pictures that are told rightly.
+        agreement: Share of pictures with Keras's top-1.
+        mean_abs_difference: Of a probability, over all pictures and classes.
+        max_abs_difference: The largest.
+        images_per_s: Throughput.
+        artefact_sha256: Of the model file that ran.
+        status: ``ok``, ``failed`` or ``skipped``.
+        reason: Why it failed or was skipped, or why it is simulated.
+    """
+
+    backend: str
+    precision: str
+    effective: str | None = None
+    simulated: bool = False
+    device: str | None = None
+    runtime: str | None = None
+    machine: str | None = None
+    mode: str = "throughput"
+    batch: int | None = None
+    n: int | None = None
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    drift_points: float | None = None
+    drift_p: float | None = None
+    class_accuracy: dict[str, float] | None = None
+    agreement: float | None = None
+    mean_abs_difference: float | None = None
+    max_abs_difference: float | None = None
+    images_per_s: float | None = None
+    artefact_sha256: str | None = None
+    status: str = SKIPPED
+    reason: str | None = None
+
+    @property
+    def form(self) -> Form:
+        """Backend and precision."""
+        return Form(self.backend, self.precision)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A row and the answers behind it; None where it gave none."""
+
+    row: Row
+    probabilities: Probabilities | None = None
+
+
+def examine(
+    bundle: Bundle,
+    selection: Selection,
+    images: Images,
+    labels: NDArray[Any] | None,
+    ground: Ground,
+    judge: Judge,
+    options: Options,
+) -> list[Examined]:
+    """Runs every selected form over the pictures and judges it; Keras comes first where it is the ground.
+
+    Args:
+        bundle: The forms' files.
+        selection: Which forms.
+        images: uint8, shape (N, 48, 48, 1).
+        labels: Shape (N,); None where there are none.
+        ground: Keras's answers to the pictures.
+        judge: Tells what is missed.
+        options: How to run.
+
+    Raises:
+        BundleError: A file is not the one that the manifest names: nothing is run on trust.
+    """
+    found = []
+    if ground.measured is not None:
+        found.append(_judged(bundle, KERAS, ground.measured, ground, labels, judge, options.batch))
+    for form in selection.forms:
+        if form == KERAS and ground.source == "keras":
+            continue
+        found.append(_examine(bundle, form, images, labels, ground, judge, options))
+    return found
+
+
+def _examine(
+    bundle: Bundle,
+    form: Form,
+    images: Images,
+    labels: NDArray[Any] | None,
+    ground: Ground,
+    judge: Judge,
+    options: Options,
+) -> Examined:
+    try:
+        options.progress(str(form), 0, len(images))
+        opened, instead = open_or_simulate(bundle, form, options.device, options.threads)
+        with opened as backend:
+            count = lambda done: options.progress(str(form), done, len(images))  # noqa: E731
+            measured = measure(backend, images, options.batch, count)
+    except (MissingDependencyError, UnavailableError) as error:
+        return Examined(Row(*form, status=SKIPPED, reason=str(error)))
+    except (BackendError, ModelError) as error:
+        return Examined(Row(*form, status=FAILED, reason=str(error)))
+    found = _judged(bundle, form, measured, ground, labels, judge, options.batch)
+    if found.row.status == OK and instead:
+        return replace(found, row=replace(found.row, reason=f"simulated with {measured.runtime}, since {instead}"))
+    return found
+
+
+def _judged(
+    bundle: Bundle,
+    form: Form,
+    measured: Measured,
+    ground: Ground,
+    labels: NDArray[Any] | None,
+    judge: Judge,
+    batch: int,
+) -> Examined:
+    comparison = compare(measured.probabilities, ground.probabilities, labels)
+    missed = judge(form, comparison)
+    artefact = bundle.find(*form.artefact)
+    score = comparison.score
+    row = Row(
+        *form,
+        effective=measured.effective,
+        simulated=measured.simulated,
+        device=measured.device,
+        runtime=measured.runtime,
+        machine=measured.machine,
+        batch=batch,
+        n=comparison.n,
+        accuracy=score.accuracy if score else None,
+        interval=score.interval if score else None,
+        drift_points=comparison.drift_points,
+        drift_p=comparison.drift_p,
+        class_accuracy={c.label: c.recall for c in score.classes if c.support} if score else None,
+        agreement=comparison.agreement,
+        mean_abs_difference=comparison.mean_abs_difference,
+        max_abs_difference=comparison.max_abs_difference,
+        images_per_s=None if measured.simulated else measured.images_per_s,
+        artefact_sha256=artefact.sha256 if artefact else None,
+        status=FAILED if missed else OK,
+        reason="; ".join(missed) or None,
+    )
+    return Examined(row, measured.probabilities)

@@ -1,0 +1,323 @@
+"""The check can fail: models damaged as they are in real life, each caught by ``verify``.
+
+As a script it prints a table of every damage and what is said about it:
+
+    python tests/evaluation/test_damage.py fer2013.zip [BUNDLE]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.data import load_fer2013
+from fer_deploy.data.fer2013 import PUBLIC, Partition
+from fer_deploy.errors import BundleError
+from fer_deploy.evaluation.forms import select
+from fer_deploy.evaluation.gate import Gate
+from fer_deploy.evaluation.ground import Ground, ground_of
+from fer_deploy.evaluation.rows import Options
+from fer_deploy.evaluation.self_test import self_test
+from fer_deploy.evaluation.verification import Verification, verify
+from fer_deploy.labels import LABELS
+from fer_deploy.machine import machine_info
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
+
+STRIDE = 5  # every fifth picture of PublicTest: 718
+GATE = Gate(target=0.6402)
+OPTIONS = Options(threads=1)
+
+
+def _convolution(model: Any, index: int) -> Any:
+    return [node for node in model.graph.node if node.op_type == "Conv"][index]
+
+
+def _maker(model: Any, name: str) -> Any:
+    return next((node for node in model.graph.node if name in node.output), None)
+
+
+def _change(model: Any, name: str, change: Callable[[Any], Any]) -> None:
+    """Changes the values of a constant in place."""
+    (constant,) = (each for each in model.graph.initializer if each.name == name)
+    values = onnx.numpy_helper.to_array(constant)
+    constant.CopyFrom(onnx.numpy_helper.from_array(change(values).astype(values.dtype), name))
+
+
+def _constant(model: Any, name: str, values: Any) -> str:
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(values), name))
+    return name
+
+
+def weights_scaled(model: Any, factor: float = 1.3) -> None:
+    """The weights of one layer: by their values, in int8 by their scale."""
+    name = _convolution(model, 4).input[1]
+    step = _maker(model, name)
+    _change(model, step.input[1] if step else name, lambda values: values * factor)
+
+
+def weight_scale_halved(model: Any) -> None:
+    weights_scaled(model, 0.5)
+
+
+def activation_range_too_small(model: Any) -> None:
+    """What one layer takes is cut off at an eighth of its range, as after calibrating on dark pictures.
+
+    Half of its range is no damage: hardly any value lies beyond, and the others are held more finely.
+    """
+    step = _maker(model, _convolution(model, 4).input[0])
+    quantise = _maker(model, step.input[0])
+    for scale in {step.input[1], quantise.input[1]}:
+        _change(model, scale, lambda values: values / 8)
+
+
+def full_range(model: Any) -> None:
+    """Integer weights of all 8 bits for the same values: right everywhere but on CPUs without VNNI."""
+    for weights, scale in _integer_weights(model):
+        _change(model, weights, lambda values: np.clip(2 * values.astype(np.int32), -128, 127))
+        _change(model, scale, lambda values: values / 2)
+
+
+def _integer_weights(model: Any) -> list[tuple[str, str]]:
+    """Names of all int8 constants of more than one dimension, with those of their scales."""
+    constants = {each.name: each for each in model.graph.initializer if each.data_type == onnx.TensorProto.INT8}
+    steps = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in constants]
+    return [(node.input[0], node.input[1]) for node in steps if len(constants[node.input[0]].dims) > 1]
+
+
+def classes_permuted(model: Any) -> None:
+    """In alphabetical order, as folders are listed."""
+    _maker(model, "probabilities").output[0] = "unordered"
+    order = _constant(model, "order", [LABELS.index(label) for label in sorted(LABELS)])
+    model.graph.node.append(onnx.helper.make_node("Gather", ["unordered", order], ["probabilities"], axis=1))
+
+
+def _on_pixels(model: Any, factor: float, offset: float) -> None:
+    """Puts ``pixel * factor + offset`` behind the cast to float."""
+    nodes = model.graph.node
+    cast = next(node for node in nodes if node.op_type == "Cast" and "image" in node.input)
+    for node in nodes:
+        node.input[:] = ["normalised" if name == cast.output[0] else name for name in node.input]
+    names = _constant(model, "factor", np.float32(factor)), _constant(model, "offset", np.float32(offset))
+    position = list(nodes).index(cast) + 1
+    nodes.insert(position, onnx.helper.make_node("Mul", [cast.output[0], names[0]], ["scaled"]))
+    nodes.insert(position + 1, onnx.helper.make_node("Add", ["scaled", names[1]], ["normalised"]))
+
+
+def normalised_twice(model: Any) -> None:
+    _on_pixels(model, 1 / 64, -2)
+
+
+def not_normalised(model: Any) -> None:
+    """Undoes the ``x / 64 - 2`` that the first convolution has folded in."""
+    _on_pixels(model, 64, 128)
+
+
+def crop_shifted(model: Any, pixels: int = 3) -> None:
+    for node in model.graph.node:
+        node.input[:] = ["shifted" if name == "image" else name for name in node.input]
+    end, axes = np.iinfo(np.int64).max, [1, 2]
+    cut = [_constant(model, name, values) for name, values in (("a", [pixels] * 2), ("b", [end] * 2), ("c", axes))]
+    pads = _constant(model, "pads", [0, 0, 0, 0, 0, pixels, pixels, 0])
+    model.graph.node.insert(0, onnx.helper.make_node("Slice", ["image", *cut], ["cut"]))
+    model.graph.node.insert(1, onnx.helper.make_node("Pad", ["cut", pads], ["shifted"], mode="edge"))
+
+
+def another_epoch(model: Any) -> None:
+    """Weights a little way off, as some epochs before: nearly as accurate, but not this model."""
+    rng = np.random.default_rng(0)
+    for constant in list(model.graph.initializer):
+        values = onnx.numpy_helper.to_array(constant)
+        if values.ndim > 1 and values.dtype == np.float32:
+            noise = rng.normal(0, 0.02 * values.std(), values.shape)
+            _change(model, constant.name, lambda values, noise=noise: values + noise)
+
+
+DAMAGES: list[tuple[str, Callable[[Any], None]]] = [
+    ("fp32", weights_scaled),
+    ("fp32", classes_permuted),
+    ("fp32", normalised_twice),
+    ("fp32", not_normalised),
+    ("fp32", crop_shifted),
+    ("fp32", another_epoch),
+    ("int8", weights_scaled),
+    ("int8", weight_scale_halved),
+    ("int8", activation_range_too_small),
+    ("int8", classes_permuted),
+    ("int8", crop_shifted),
+]
+
+
+def damaged(bundle: Bundle, folder: Path, precision: str, damage: Callable[[Any], None]) -> Bundle:
+    """Copies a bundle and damages one model of it, with a manifest that fits: what a bad export would have written."""
+    shutil.copytree(bundle.path, folder)
+    artefact = bundle.find("onnx", precision)
+    assert artefact
+    model = onnx.load_model_from_string(bundle.read("onnx", precision))
+    damage(model)
+    (folder / artefact.file).write_bytes(model.SerializeToString())
+    new = describe_file(folder, artefact.file, "onnx", precision, {})
+    artefacts = tuple(new if each == artefact else each for each in bundle.artefacts)
+    dataclasses.replace(bundle, path=folder, artefacts=artefacts).save()
+    return Bundle.load(folder)
+
+
+def prove(
+    bundle: Bundle, precision: str, pictures: Partition, ground: Ground, backend: str = "openvino"
+) -> Verification:
+    return verify(bundle, pictures, PUBLIC, select(backend, precision), GATE, OPTIONS, ground)
+
+
+def read_pictures(source: Path, folder: Path) -> Partition:
+    """Reads every fifth picture of PublicTest; of a zip, only these are unpacked."""
+    if not zipfile.is_zipfile(source):
+        whole = load_fer2013(source).partition(PUBLIC)
+        return Partition(whole.images[::STRIDE], whole.labels[::STRIDE], whole.names[::STRIDE])
+    with zipfile.ZipFile(source) as archive:
+        names = sorted(name for name in archive.namelist() if f"/{PUBLIC}_" in name)
+        archive.extractall(folder, sorted(names, key=lambda name: Path(name).name)[::STRIDE])
+    return load_fer2013(folder).partition(PUBLIC)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Bundle:
+    return Bundle.load()
+
+
+@pytest.fixture(scope="module")
+def pictures(fer2013_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Partition:
+    return read_pictures(fer2013_path, tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def ground(shipped: Bundle, pictures: Partition) -> Ground:
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'fer-deploy[export]'")
+    return ground_of(shipped, pictures.images[..., None], 64, None, lambda done: None)
+
+
+@pytest.mark.fer2013
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_shipped_model_passes(shipped: Bundle, precision: str, pictures: Partition, ground: Ground) -> None:
+    _needs(shipped, precision)
+    assert prove(shipped, precision, pictures, ground).failures == ()
+
+
+@pytest.mark.fer2013
+@pytest.mark.parametrize(("precision", "damage"), DAMAGES, ids=lambda value: getattr(value, "__name__", value))
+def test_each_damage_is_caught_on_real_pictures(
+    shipped: Bundle,
+    precision: str,
+    damage: Callable[[Any], None],
+    pictures: Partition,
+    ground: Ground,
+    tmp_path: Path,
+) -> None:
+    _needs(shipped, precision)
+    found = prove(damaged(shipped, tmp_path / "bundle", precision, damage), precision, pictures, ground)
+    assert not found.passed
+    assert found.failures[0].startswith(f"openvino/{precision}: ")
+
+
+@pytest.mark.parametrize("damage", [damage for precision, damage in DAMAGES if precision == "fp32"])
+def test_without_pictures_the_self_test_catches_a_damaged_fp32_file(
+    shipped: Bundle, damage: Callable[[Any], None], tmp_path: Path
+) -> None:
+    broken = damaged(shipped, tmp_path / "bundle", "fp32", damage)
+    outcome = self_test(broken, select("openvino", "fp32"), OPTIONS)
+    assert outcome.failures[0].startswith("openvino/fp32: ")
+    assert outcome.rows[-1].accuracy is None
+
+
+@pytest.mark.parametrize("damage", [damage for precision, damage in DAMAGES if precision == "int8"])
+def test_without_pictures_the_self_test_catches_a_damaged_int8_file(
+    shipped: Bundle, damage: Callable[[Any], None], tmp_path: Path
+) -> None:
+    _needs(shipped, "int8")
+    broken = damaged(shipped, tmp_path / "bundle", "int8", damage)
+    assert self_test(broken, select("openvino", "int8"), OPTIONS).failures[0].startswith("openvino/int8: ")
+
+
+@pytest.mark.parametrize("position", [0.0, 0.37, 0.99])
+def test_one_flipped_byte_is_refused_before_loading(shipped: Bundle, position: float, tmp_path: Path) -> None:
+    shutil.copytree(shipped.path, tmp_path / "bundle")
+    file = tmp_path / "bundle/model.onnx"
+    content = bytearray(file.read_bytes())
+    content[int(position * len(content))] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BundleError, match="SHA-256 differs"):
+        self_test(Bundle.load(tmp_path / "bundle"), select("onnx,openvino", "fp32"), OPTIONS)
+
+
+def test_int8_weights_of_all_8_bits_are_told_from_those_that_are_right_on_every_cpu(
+    shipped: Bundle, tmp_path: Path
+) -> None:
+    _needs(shipped, "int8")
+    assert 32 < _largest(shipped) <= 64
+    assert _largest(damaged(shipped, tmp_path / "bundle", "int8", full_range)) > 64
+
+
+@pytest.mark.fer2013
+def test_int8_weights_of_all_8_bits_are_caught_on_a_cpu_without_vnni(
+    shipped: Bundle, pictures: Partition, ground: Ground, tmp_path: Path
+) -> None:
+    _needs(shipped, "int8")
+    if (cpu := machine_info()["cpu_class"]) not in ("avx2", "avx512"):
+        pytest.skip(f"this CPU ({cpu}) adds products in 32 bits and computes such a file rightly")
+    broken = damaged(shipped, tmp_path / "bundle", "int8", full_range)
+    assert not prove(broken, "int8", pictures, ground, "onnx").passed
+
+
+def _largest(bundle: Bundle) -> int:
+    model = onnx.load_model_from_string(bundle.read("onnx", "int8"))
+    weights = [onnx.numpy_helper.to_array(each) for each in model.graph.initializer]
+    names = {name for name, _ in _integer_weights(model)}
+    return max(
+        int(np.abs(values.astype(np.int32)).max())
+        for values, each in zip(weights, model.graph.initializer, strict=True)
+        if each.name in names
+    )
+
+
+def _needs(bundle: Bundle, precision: str) -> None:
+    if bundle.find("onnx", precision) is None:
+        pytest.skip(f"the shipped bundle has no {precision} file")
+
+
+def lines(bundle: Bundle, pictures: Partition, ground: Ground) -> Iterator[tuple[str, str, str]]:
+    """Gives for each damage its name, what ``verify --data`` says of it and what the self-test says."""
+    for precision in ("fp32", "int8"):
+        yield f"{precision} none", *_said(bundle, precision, pictures, ground)
+    for precision, damage in DAMAGES:
+        with tempfile.TemporaryDirectory() as folder:
+            broken = damaged(bundle, Path(folder) / "bundle", precision, damage)
+            yield f"{precision} {damage.__name__}", *_said(broken, precision, pictures, ground)
+
+
+def _said(bundle: Bundle, precision: str, pictures: Partition, ground: Ground) -> tuple[str, str]:
+    said = []
+    for outcome in (prove(bundle, precision, pictures, ground), self_test(bundle, select("openvino", precision))):
+        row = outcome.rows[-1]
+        figures = (
+            f"[{row.accuracy or 0:.2%} {row.drift_points or 0:+.2f} {row.agreement:.2%} {row.mean_abs_difference:.1e}] "
+        )
+        said.append(figures + (outcome.failures[0].partition(": ")[2] if outcome.failures else "passed"))
+    return said[0], said[1]
+
+
+if __name__ == "__main__":
+    subject = Bundle.load(sys.argv[2] if len(sys.argv) > 2 else None)
+    with tempfile.TemporaryDirectory() as unpacked:
+        real = read_pictures(Path(sys.argv[1]), Path(unpacked))
+    answers = ground_of(subject, real.images[..., None], 64, None, lambda done: None)
+    for name, on_data, without in lines(subject, real, answers):
+        print(f"{name:30} | {on_data}\n{'':30} | self-test: {without}")
