@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -36,6 +36,7 @@ class Backend(ABC):
         devices: What it can be asked for.
         format: Of the bundle's files that it runs.
         modules: What must be importable, the runtime itself first; ``a|b`` where one of them will do.
+        aliases: Other words for its precisions.
         effective: After open: the type that the runtime really computes in.
         runtime: After open: the runtime's name and version.
         gpu: After open: the GPU's name where it runs on one, else empty.
@@ -48,10 +49,12 @@ class Backend(ABC):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     format: ClassVar[str] = "onnx"
     modules: ClassVar[tuple[str, ...]] = ()
+    aliases: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(
         self, bundle: Bundle, precision: str = "fp32", device: str = "cpu", threads: int | None = None
     ) -> None:
+        precision = self.aliases.get(precision, precision)
         if precision not in self.precisions:
             raise BackendError(
                 f"The {self.name} backend has no precision {precision}; it has: {', '.join(self.precisions)}"

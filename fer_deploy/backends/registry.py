@@ -12,6 +12,7 @@ BACKENDS: Final = {
     "keras": "fer_deploy.backends.keras:KerasBackend",
     "onnx": "fer_deploy.backends.onnxruntime:OnnxRuntimeBackend",
     "openvino": "fer_deploy.backends.openvino:OpenVinoBackend",
+    "trt": "fer_deploy.backends.tensorrt.backend:TensorRtBackend",
 }
 
 

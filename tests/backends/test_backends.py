@@ -17,10 +17,18 @@ from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import BACKENDS, backend_class
 from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle import Bundle, describe_file
-from fer_deploy.errors import BackendError, BundleError, ModelError, UsageError
+from fer_deploy.errors import (
+    BackendError,
+    BundleError,
+    MissingDependencyError,
+    ModelError,
+    UnavailableError,
+    UsageError,
+)
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (70, 48, 48, 1), dtype=np.uint8)
-MODULES = {"keras": "keras", "onnx": "onnxruntime", "openvino": "openvino"}
+MODULES = {"keras": "keras", "onnx": "onnxruntime", "openvino": "openvino", "trt": "cuda.bindings"}
+WITHOUT_A_GPU = sorted(set(BACKENDS) - {"trt"})
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +44,16 @@ def reference(tiny_bundle: Bundle) -> np.ndarray:
         return backend.run(PICTURES)
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=[*WITHOUT_A_GPU, pytest.param("trt", marks=pytest.mark.gpu)])
 def backend(request: pytest.FixtureRequest, tiny_bundle: Bundle) -> Iterator[Backend]:
     pytest.importorskip(MODULES[request.param])
-    with open_backend(tiny_bundle, request.param) as opened:
+    try:
+        opened = open_backend(tiny_bundle, request.param)
+    except (MissingDependencyError, UnavailableError) as reason:
+        if request.param != "trt":
+            raise
+        pytest.skip(str(reason))
+    with opened:
         yield opened
 
 
@@ -147,7 +161,7 @@ def test_life_cycle(backend: Backend) -> None:
 
 def test_what_is_in_use_is_told(backend: Backend) -> None:
     assert backend.effective == "fp32"
-    assert backend.device == "cpu"
+    assert backend.device == ("cuda" if backend.name == "trt" else "cpu")
     assert any(character.isdigit() for character in backend.runtime)
 
 
@@ -174,7 +188,7 @@ def test_a_fall_back_to_the_cpu_is_an_error(tiny_bundle: Bundle) -> None:
         open_backend(tiny_bundle, "onnx", device="cuda")
 
 
-@pytest.mark.parametrize("name", sorted(BACKENDS))
+@pytest.mark.parametrize("name", WITHOUT_A_GPU)
 def test_a_damaged_model_is_refused(copy: Bundle, name: str) -> None:
     artefact = copy.find("keras" if name == "keras" else "onnx")
     assert artefact is not None
@@ -190,7 +204,7 @@ def test_a_damaged_model_is_refused(copy: Bundle, name: str) -> None:
         open_backend(copy, name)
 
 
-@pytest.mark.parametrize("name", sorted(BACKENDS))
+@pytest.mark.parametrize("name", WITHOUT_A_GPU)
 def test_a_file_that_is_no_model_is_one_line(copy: Bundle, name: str) -> None:
     file = "broken.keras" if name == "keras" else "broken.onnx"
     (copy.path / file).write_bytes(b"no model\n" * 50)
@@ -229,6 +243,7 @@ def test_a_model_of_another_shape_is_refused(copy: Bundle, name: str) -> None:
         ("keras", "tensorflow", "pip install 'fer-deploy[export]'"),
         ("onnx", "onnxruntime", "pip install 'fer-deploy[onnx]' or pip install 'fer-deploy[gpu]'"),
         ("openvino", "openvino", "pip install 'fer-deploy'"),
+        ("trt", "tensorrt", "pip install 'fer-deploy[tensorrt]' or pip install 'fer-deploy[rtx]'"),
     ],
 )
 def test_a_runtime_that_is_not_installed(tiny_bundle: Bundle, name: str, blocked: str, install: str) -> None:
@@ -236,7 +251,7 @@ def test_a_runtime_that_is_not_installed(tiny_bundle: Bundle, name: str, blocked
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == {blocked!r}:
+        if name.split(".")[0].startswith({blocked!r}):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Absent())
 from fer_deploy import Bundle, FerDeployError
@@ -268,7 +283,7 @@ import sys
 from fer_deploy.backends.registry import BACKENDS, backend_class
 for name in BACKENDS:
     backend_class(name)
-print(*sorted({"keras", "tensorflow", "onnxruntime", "openvino", "torch", "PIL"} & set(sys.modules)))
+print(*sorted({"keras", "tensorflow", "onnxruntime", "openvino", "tensorrt", "torch", "PIL"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

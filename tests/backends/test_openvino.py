@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_deploy.backends.openvino_cache import KEEP, cache_folder
+from fer_deploy.backends.blob_cache import KEEP, cache_folder
 from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.errors import BackendError
@@ -25,7 +25,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (64, 48, 48, 1), dtype=np.u
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return cache_folder()
+    return cache_folder("openvino")
 
 
 def classify(bundle: Bundle, precision: str = "fp32") -> np.ndarray:

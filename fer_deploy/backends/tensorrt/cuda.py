@@ -1,0 +1,127 @@
+"""CUDA through cuda-python: every call checked and named, memory that is freed, and the GPU that is here."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.backends.tensorrt.flavour import INSTALL
+from fer_deploy.errors import BackendError, MissingDependencyError, UnavailableError
+
+_NO_GPU: Final = {
+    "cudaErrorNoDevice": "there is no NVIDIA GPU, or CUDA_VISIBLE_DEVICES hides it",
+    "cudaErrorInsufficientDriver": "the NVIDIA driver is older than this CUDA: update it, or take an older cuda-python",
+    "cudaErrorSystemDriverMismatch": "the NVIDIA driver and its libraries differ in version: restart the machine",
+}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The GPU that is used: the first that CUDA shows.
+
+    Args:
+        name: As NVIDIA calls it.
+        target: Its compute capability, as ``sm86``.
+        memory: Bytes.
+        driver: The CUDA version that the driver speaks, as ``13.0``.
+    """
+
+    name: str
+    target: str
+    memory: int
+    driver: str
+
+
+class Cuda:
+    """CUDA's runtime. ``call`` returns what a function gives after its error code, or raises with its name.
+
+    Raises:
+        MissingDependencyError: cuda-python is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from cuda.bindings import runtime
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(f"What the trt backend needs ({error.name})", *INSTALL) from error
+        self.runtime: Any = runtime
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Calls a function by its name in CUDA's manual.
+
+        Returns:
+            None, its one result, or a tuple of them.
+
+        Raises:
+            BackendError: The call failed; the text has the function, the error's name and its description.
+        """
+        error, *results = getattr(self.runtime, function)(*arguments)
+        if int(error):
+            _, text = self.runtime.cudaGetErrorString(error)
+            raise BackendError(f"CUDA's {function} failed: {error.name}: {text.decode(errors='replace')}")
+        return results[0] if len(results) == 1 else tuple(results) or None
+
+    def gpu(self) -> Gpu:
+        """Describes the GPU that is used.
+
+        Raises:
+            UnavailableError: There is none, or CUDA cannot use it; with the reason.
+        """
+        error, count = self.runtime.cudaGetDeviceCount()
+        if int(error) or not count:
+            raise UnavailableError(f"The trt backend cannot use cuda here: {self._why(error)}")
+        properties = self.call("cudaGetDeviceProperties", 0)
+        driver = self.call("cudaDriverGetVersion")
+        return Gpu(
+            name=properties.name.decode(errors="replace").rstrip("\0"),
+            target=f"sm{properties.major}{properties.minor}",
+            memory=int(properties.totalGlobalMem),
+            driver=f"{driver // 1000}.{driver % 1000 // 10}",
+        )
+
+    def _why(self, error: Any) -> str:
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return "no NVIDIA driver is installed (libcuda.so.1 is missing)"
+        name = error.name if int(error) else "cudaErrorNoDevice"
+        return _NO_GPU.get(name, name)
+
+
+class Buffer:
+    """Memory of one tensor on the host (pinned, as ``array``) and on the GPU (``address``)."""
+
+    def __init__(self, cuda: Cuda, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+        self._cuda = cuda
+        self._host = self.address = 0
+        self.bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        try:
+            self._host = int(cuda.call("cudaHostAlloc", self.bytes, 0))
+            self.address = int(cuda.call("cudaMalloc", self.bytes))
+        except BaseException:
+            self.free()
+            raise
+        memory = (ctypes.c_uint8 * self.bytes).from_address(self._host)
+        self.array: NDArray[Any] = np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+
+    def upload(self, stream: Any) -> None:
+        """Starts the copy from the host to the GPU."""
+        kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._cuda.call("cudaMemcpyAsync", self.address, self._host, self.bytes, kind, stream)
+
+    def download(self, stream: Any) -> None:
+        """Starts the copy from the GPU to the host."""
+        kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._cuda.call("cudaMemcpyAsync", self._host, self.address, self.bytes, kind, stream)
+
+    def free(self) -> None:
+        """Gives both memories back; nothing may be under way in them."""
+        if self._host:
+            self._cuda.call("cudaFreeHost", self._host)
+        if self.address:
+            self._cuda.call("cudaFree", self.address)
+        self._host = self.address = 0
