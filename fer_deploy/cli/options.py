@@ -19,9 +19,9 @@ SkipBadOption = Annotated[
     bool, typer.Option("--skip-bad", help="Leave bad rows out and count them instead of stopping.")
 ]
 BundleOption = Annotated[str, typer.Option("--bundle", help="A bundle's folder; 'default' is the one that ships.")]
-BackendOption = Annotated[str, typer.Option("--backend", help="auto, openvino, onnx or keras.")]
+BackendOption = Annotated[str, typer.Option("--backend", help="auto, openvino, onnx, keras or trt.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, fp16, int8; bf16 on openvino.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu; cuda on onnx.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu; cuda on onnx and trt.")]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of the runtime; physical cores if not given.")
 ]

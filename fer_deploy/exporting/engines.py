@@ -68,7 +68,7 @@ def trtexec_lines(artefact: Artefact, options: BuildOptions | None = None) -> di
     """
     if artefact.format != "onnx" or artefact.precision not in ENGINE_PRECISIONS:
         raise UsageError(
-            f"{artefact.file} ({artefact.format} {artefact.precision}) is no file that TensorRT builds from"
+            f"{artefact.file} ({artefact.format} {artefact.precision}) is no file for TensorRT to build from"
         )
     options = options or BuildOptions()
     batches = {"min": 1, "opt": options.opt_batch, "max": options.max_batch}
