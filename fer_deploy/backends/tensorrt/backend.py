@@ -14,7 +14,7 @@ from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.backends.tensorrt.builder import BuildOptions
 from fer_deploy.backends.tensorrt.cuda import Cuda
 from fer_deploy.backends.tensorrt.engines import obtain_engine
-from fer_deploy.backends.tensorrt.flavour import INSTALL, import_flavour
+from fer_deploy.backends.tensorrt.flavour import INSTALL, MODULES, import_flavour
 from fer_deploy.backends.tensorrt.runner import Lane, Runner
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import BackendError
@@ -36,6 +36,7 @@ class TensorRtBackend(Backend):
 
     name = "trt"
     install = INSTALL
+    modules = ("|".join(MODULES), "cuda.bindings")
     precisions = ("fp32", "fp16", "int8-trt")
     devices = ("cuda",)
     aliases = MappingProxyType({"int8": "int8-trt"})

@@ -12,7 +12,7 @@ from fer_deploy.errors import MissingDependencyError, UnavailableError
 INSTALL: Final = ("fer-deploy[tensorrt]", "fer-deploy[rtx]")
 ERRORS: Final = ("INTERNAL_ERROR", "ERROR")
 """Severities of messages that say why something failed."""
-_MODULES: Final = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+MODULES: Final = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 """In the order of choice. PyPI's wheels of TensorRT for RTX have the last name, NVIDIA's archive the one before."""
 
 
@@ -139,7 +139,7 @@ def import_flavour(for_target: str = "") -> Flavour:
         UnavailableError: One is installed, and its libraries cannot be loaded.
     """
     broken = ""
-    for module in reversed(_MODULES) if for_target else _MODULES:
+    for module in reversed(MODULES) if for_target else MODULES:
         try:
             return Flavour(importlib.import_module(module), module != "tensorrt")
         except ModuleNotFoundError as error:
