@@ -21,6 +21,11 @@ CPU_CLASSES: Final = (
 )
 """Classes by the instructions that decide int8 speed and, without VNNI, int8 accuracy; the first that fits counts."""
 
+_VECTOR: Final = (
+    *("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_int8", "amx_bf16", "amx_fp16"),
+)
+
 
 class MachineInfo(TypedDict):
     """Keys of the ``machine`` object in JSON; what cannot be found out is None.
@@ -73,6 +78,12 @@ def machine_info(cpuinfo: Path = _CPUINFO, meminfo: Path = _MEMINFO) -> MachineI
 def cpu_flags(cpuinfo: Path = _CPUINFO) -> set[str]:
     """Instruction sets of the CPU, as Linux names them; empty on other systems."""
     return set(next((cpu.get("flags", "") for cpu in _processors(cpuinfo)), "").split())
+
+
+def vector_instructions(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
+    """Lists those of the CPU's instruction sets that decide how fast a network runs, as Linux names them."""
+    flags = cpu_flags(cpuinfo)
+    return tuple(name for name in _VECTOR if name in flags)
 
 
 def cpu_class(flags: str) -> str:

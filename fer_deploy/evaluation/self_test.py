@@ -65,7 +65,7 @@ def self_test(bundle: Bundle, selection: Selection | None = None, options: Optio
         selection = Selection(tuple(form for form in everything.forms if form != KERAS))
     check_runs(bundle, selection, options.device, options.threads)
     images, ground = probe_images(), _ground(bundle, options)
-    examined = examine(bundle, selection, images, None, ground, _judge, options)
+    examined = examine(bundle, selection, images, None, ground, judge, options)
     limits = {"limits": {precision: limits._asdict() for precision, limits in LIMITS.items()}}
     return conclude(SPLIT, len(images), examined, ground, limits, selection)
 
@@ -83,7 +83,8 @@ def _ground(bundle: Bundle, options: Options) -> Ground:
         ) from error
 
 
-def _judge(form: Form, comparison: Comparison) -> tuple[str, ...]:
+def judge(form: Form, comparison: Comparison) -> tuple[str, ...]:
+    """Gives a phrase for each limit that a form misses on the probe set."""
     limits, missed = LIMITS[form.precision], []
     if not comparison.agreement >= limits.agreement:
         missed.append(f"agreement {comparison.agreement:.1%} on the probe set is below {limits.agreement:.1%}")
