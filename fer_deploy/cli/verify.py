@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -79,6 +80,7 @@ def verify(
 
       fer-deploy verify bundle/ --backend openvino --json > verify.json
     """
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # Keras runs on the CPU: leave the GPU to the others
     from fer_deploy.bundle import Bundle
     from fer_deploy.cli.verify_table import print_tables
     from fer_deploy.evaluation.forms import select
@@ -126,7 +128,7 @@ def _read(data: Path, name: str) -> Partition:
     from fer_deploy.data import load_fer2013
 
     with progress_bar(f"Reading {data.name}") as count:
-        return load_fer2013(data, progress=count).partition(name)
+        return load_fer2013(data, tests_only=True, progress=count).partition(name)
 
 
 def _gate(bundle: Bundle, target: float | None, tolerance: float | None, max_drift: float | None) -> Gate:

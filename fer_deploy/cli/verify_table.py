@@ -38,7 +38,7 @@ def print_tables(bundle: Bundle, outcome: Verification, source: str) -> None:
         f"CPU class {machine['cpu_class']} ({machine['cpu'] or 'unknown processor'})",
         ground_line(outcome),
         *outcome.ground.notes,
-        *gate_lines(outcome.limits),
+        *gate_lines(outcome),
         *skipped_lines(outcome),
     ]
     for line in told:

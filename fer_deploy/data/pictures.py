@@ -53,9 +53,9 @@ def is_junk(name: str) -> bool:
 
 
 def read_pictures(
-    source: Path, entries: Sequence[Entry], bad: BadRows, progress: Progress | None
+    source: Path, entries: Sequence[Entry], bad: BadRows, progress: Progress | None, tests_only: bool = False
 ) -> tuple[list[Row], list[str]]:
-    """Reads all pictures.
+    """Reads all pictures, or those below ``test`` alone.
 
     Returns:
         The rows in the order of their paths, and notes for the user.
@@ -65,6 +65,7 @@ def read_pictures(
     """
     check_count(source, len(entries))
     ordered = list(_in_classes(sorted(entries, key=lambda entry: entry.parts), bad))
+    ordered = [entry for entry in ordered if entry.is_test or not tests_only]
     tests = [entry.where for entry in ordered if entry.is_test]
     told = dict(zip(tests, told_partitions([PurePosixPath(where).stem for where in tests]), strict=True))
     rows = []

@@ -14,7 +14,9 @@ from fer_deploy.data.table import DAMAGED, open_table, read_table
 from fer_deploy.errors import DataError
 
 
-def load_fer2013(path: str | Path, *, skip_bad: bool = False, progress: Progress | None = None) -> Fer2013:
+def load_fer2013(
+    path: str | Path, *, skip_bad: bool = False, tests_only: bool = False, progress: Progress | None = None
+) -> Fer2013:
     """Reads FER-2013: Kaggle's zip, the same unpacked, ``fer2013.csv`` or ``icml_face_data.csv``, also packed.
 
     The form is told from the content, not from the name. Pictures come in the order of their file names, so that
@@ -23,6 +25,7 @@ def load_fer2013(path: str | Path, *, skip_bad: bool = False, progress: Progress
     Args:
         path: A zip, a folder, a CSV, or a CSV gzipped, zipped or in a tar.gz.
         skip_bad: Leave bad rows and files out and list them in ``skipped``, instead of stopping at the first.
+        tests_only: Leave Training out, which makes reading pictures five times faster.
         progress: Called with what is done and the total while reading.
 
     Raises:
@@ -30,28 +33,30 @@ def load_fer2013(path: str | Path, *, skip_bad: bool = False, progress: Progress
     """
     source = Path(path)
     bad = BadRows(source, skip_bad)
-    form, rows, notes = _read(source, bad, progress)
+    form, rows, notes = _read(source, bad, tests_only, progress)
+    if tests_only:
+        rows = [row for row in rows if row.partition != TRAINING]
     partitions = assemble(rows, bad)
     if not partitions:
         reason = f"; the first bad one is {bad.found[0].where}: {bad.found[0].reason}" if bad.found else ""
         raise DataError(f"{source} is not FER-2013: it has no usable picture{reason}")
-    return Fer2013(source, form, partitions, tuple(bad.found), (*notes, *_size_notes(partitions)))
+    return Fer2013(source, form, partitions, tuple(bad.found), (*notes, *_size_notes(partitions, tests_only)))
 
 
-def _read(source: Path, bad: BadRows, progress: Progress | None) -> tuple[str, list[Row], list[str]]:
+def _read(source: Path, bad: BadRows, tests_only: bool, progress: Progress | None) -> tuple[str, list[Row], list[str]]:
     if source.is_dir():
         root = places.folder_root(source)
         if root is None:
             return "csv", *_read_table(places.folder_table(source), None, bad, progress)
         entries, notes = places.folder_entries(root)
-        rows, more = pictures.read_pictures(source, entries, bad, progress)
+        rows, more = pictures.read_pictures(source, entries, bad, progress, tests_only)
         return "folder", rows, notes + more
     if not _starts_as_zip(source):
         return "csv", *_read_table(source, None, bad, progress)
     with _open_zip(source) as archive:
         entries, notes = places.zip_entries(source, archive)
         if entries:
-            rows, more = pictures.read_pictures(source, entries, bad, progress)
+            rows, more = pictures.read_pictures(source, entries, bad, progress, tests_only)
             return "zip", rows, notes + more
         table = places.zip_table(source, archive)
     return "csv", *_read_table(source, table, bad, progress)
@@ -88,10 +93,12 @@ def _open_zip(source: Path) -> Iterator[zipfile.ZipFile]:
         ) from error
 
 
-def _size_notes(partitions: Mapping[str, Partition]) -> list[str]:
+def _size_notes(partitions: Mapping[str, Partition], tests_only: bool) -> list[str]:
     expected = dict(PARTITION_SIZES)
     if TEST in partitions and not {PUBLIC, PRIVATE} & partitions.keys():
         expected = {TRAINING: expected[TRAINING], TEST: expected[PUBLIC] + expected[PRIVATE]}
+    if tests_only:
+        del expected[TRAINING]
     notes = []
     for name, size in expected.items():
         if name not in partitions:

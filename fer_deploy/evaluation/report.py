@@ -155,7 +155,7 @@ def _markdown(verification: Verification, title: str, pictures: Sequence[str]) -
     from fer_deploy.evaluation.wording import gate_lines, ground_line
 
     lines = [f"# Verification of {title}", "", f"{verification.n:,} pictures of {verification.split}."]
-    lines += [f"{ground_line(verification)}.", "", *(f"- {line}" for line in gate_lines(verification.limits)), ""]
+    lines += [f"{ground_line(verification)}.", "", *(f"- {line}" for line in gate_lines(verification)), ""]
     lines += [f"- **FAILED** {line}" for line in verification.failures] or ["Every form that ran passed."]
     lines += ["", "| form | computed in | machine | accuracy | 95 % interval | drift, points | p | same top-1 "]
     lines[-1] += "| mean difference | worst | images/s | status |"

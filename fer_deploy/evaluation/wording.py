@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fer_deploy.evaluation.rows import SKIPPED
 from fer_deploy.evaluation.self_test import SPLIT
 from fer_deploy.evaluation.verification import Verification
@@ -20,13 +17,16 @@ def ground_line(verification: Verification) -> str:
     return "Compared with Keras's answers that the bundle holds; Keras itself did not run"
 
 
-def gate_lines(limits: Mapping[str, Any]) -> list[str]:
-    """Tells the limits, one line each."""
+def gate_lines(verification: Verification) -> list[str]:
+    """Tells the limits, one line each; of a self-test those of the precisions that ran."""
+    limits = verification.limits
+    ran = {row.precision for row in verification.rows if row.status != SKIPPED}
     if "limits" in limits:
         return [
             f"Limits of {precision}: same top-1 at least {100 * limit['agreement']:g} %, "
             f"mean difference of a probability at most {limit['mean_abs_difference']:g}"
             for precision, limit in limits["limits"].items()
+            if precision in ran
         ]
     floors = ", ".join(f"{precision} {100 * floor:g} %" for precision, floor in limits["agreement_floors"].items())
     lines = [

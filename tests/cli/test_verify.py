@@ -138,7 +138,7 @@ def test_without_data_it_says_that_no_accuracy_was_measured(command: Command, ti
     done = command(tiny_bundle.path, *FAST)
     assert done.code == 0, done
     assert "no accuracy was measured" in done.out
-    assert "Limits of int8: same top-1 at least" in done.out
+    assert "Limits of fp32: same top-1 at least" in done.out
     assert "%\nkeras" not in done.out
     told = json.loads(command(tiny_bundle.path, *FAST, "--json").out)
     assert told["data"]["split"] == "probe"

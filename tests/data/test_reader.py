@@ -48,6 +48,16 @@ def test_every_form_gives_the_same(form: str, every_form: dict[str, Path], pictu
     assert data.partition(TRAINING).images.flags.writeable
 
 
+@pytest.mark.parametrize("form", ["zip", "folder", "csv", "icml"])
+def test_without_training_the_tests_stay_as_they_are(form: str, every_form: dict[str, Path]) -> None:
+    whole, tests = load_fer2013(every_form[form]), load_fer2013(every_form[form], tests_only=True)
+    assert list(tests.partitions) == [PUBLIC, PRIVATE]
+    for name, partition in tests.partitions.items():
+        assert partition.names == whole.partitions[name].names
+        assert partition.fingerprint() == whole.partitions[name].fingerprint()
+    assert not [note for note in tests.notes if TRAINING in note]
+
+
 def test_progress_ends_with_all_done(every_form: dict[str, Path]) -> None:
     for form in ("zip", "folder", "csv", "csv gzipped", "csv zipped"):
         calls: list[tuple[int, int]] = []
