@@ -23,6 +23,7 @@ WEIGHTS: Final = "model.weights.h5"
 MAX_UNPACKED_BYTES: Final = 2 << 30
 MAX_CONFIG_BYTES: Final = 32 << 20
 
+_COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _NAMESPACES: Final = frozenset(
     {
         *("activations", "constraints", "dtype_policies", "initializers", "layers", "losses", "metrics", "models"),
@@ -105,9 +106,11 @@ def _read_config(source: Path | bytes, what: str) -> Any:
             unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > MAX_UNPACKED_BYTES or archive.getinfo("config.json").file_size > MAX_CONFIG_BYTES:
                 raise ModelError(f"{what} unpacks to {unpacked:,} bytes: not a network of ours")
+            if any(member.compress_type not in _COMPRESSIONS for member in archive.infolist()):
+                raise ModelError(f"{what} is packed in a way that Keras does not use: damaged, or not a Keras file")
             damaged = archive.testzip()
             if damaged:
-                raise ModelError(f"{what} is damaged: the checksum of {damaged} in it is wrong")
+                raise ModelError(f"{what} is damaged: the checksum of {_printable(damaged)} in it is wrong")
             config = json.loads(archive.read("config.json"))
     except OSError as error:
         raise ModelError(f"{what} cannot be read: {error.strerror or error}") from error
@@ -154,7 +157,11 @@ def _reason(node: dict[str, Any]) -> str | None:
         return f"{node['registered_name']!r:.80}, which is registered elsewhere"
     if module == "" or (module == "builtins" and name == "function"):  # then Keras looks in its own lists only
         return None
-    return None if _is_keras(module, name) else f"{module}.{name}"[:160]
+    return None if _is_keras(module, name) else _printable(f"{module}.{name}")
+
+
+def _printable(name: str) -> str:
+    return (name if name.isprintable() else ascii(name))[:160]
 
 
 def _is_keras(module: Any, name: str) -> bool:

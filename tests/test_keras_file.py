@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.errors import ModelError
-from fer_deploy.keras_file import check_keras_file, check_weights
+from fer_deploy.keras_file import check_config, check_keras_file, check_weights
 
 
 def archive(path: Path, config: Any, weights: bytes = b"") -> Path:
@@ -149,3 +153,43 @@ def test_a_bundles_file_goes_through_the_same_checks(tiny_bundle: Bundle, tmp_pa
     )
     with pytest.raises(ModelError, match=r"model\.keras needs what is not in the file: a TFSMLayer"):
         open_backend(bundle, "keras")
+
+
+def packed(compression: int) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as file:
+        for name, text in (("config.json", json.dumps(network(layer("Dense")))), ("metadata.json", "{}")):
+            file.writestr(name, text)
+        file.writestr("model.weights.h5", b"weights" * 9)
+    return content.getvalue()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    sound=st.sampled_from([packed(zipfile.ZIP_STORED), packed(zipfile.ZIP_DEFLATED), packed(zipfile.ZIP_LZMA)]),
+    bends=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 4), st.binary(max_size=6)), max_size=3),
+)
+def test_any_archive_is_taken_or_a_model_error(sound: bytes, bends: list[tuple[float, int, bytes]]) -> None:
+    for at, cut, put in bends:
+        place = int(at * len(sound))
+        sound = sound[:place] + put + sound[place + cut :]
+    with suppress(ModelError):
+        check_keras_file(sound, "the model")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    config=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["Lambda", "keras.layers", "os"]),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["class_name", "module", "config", "registered_name", "x"]), inner)
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_architecture_is_taken_or_a_model_error(config: Any) -> None:
+    try:
+        check_config(config, "the model")
+    except ModelError as error:
+        assert str(error).isprintable()  # noqa: PT017 - an error is one of two right outcomes

@@ -47,9 +47,7 @@ def decide(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: s
         UsageError: There is no backend of that name.
     """
     if backend != AUTO:
-        backend_class(backend)
-    if (backend, precision) == ("trt", "int8"):  # TensorRT has one int8 file only
-        precision = "int8-trt"
+        precision = backend_class(backend).aliases.get(precision, precision)
     asked = Choice(backend, precision, device)
     if AUTO not in asked:
         return Decision(asked, "as asked for")

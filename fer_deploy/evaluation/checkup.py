@@ -163,8 +163,7 @@ def parse_wanted(text: str) -> tuple[Wanted, ...]:
 def _wanted(word: str) -> Wanted:
     backend, slash, precision = word.partition("/")
     kind = backend_class(backend)
-    if (backend, precision) == ("trt", "int8"):  # TensorRT has one int8 file only
-        precision = "int8-trt"
+    precision = kind.aliases.get(precision, precision)
     if slash and precision not in kind.precisions:
         raise UsageError(f"The {backend} backend has no precision {precision!r}; it has: {', '.join(kind.precisions)}")
     return Wanted(backend, precision or None)

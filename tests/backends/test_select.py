@@ -13,7 +13,6 @@ import pytest
 
 from fer_deploy.backends import select
 from fer_deploy.backends.base import Backend
-from fer_deploy.backends.registry import BACKENDS
 from fer_deploy.backends.select import Choice, choose, decide
 from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.errors import UsageError
@@ -144,9 +143,8 @@ def test_what_the_bundle_has_decides_too(bundle: Bundle, monkeypatch: pytest.Mon
     assert choose(bundle) == ("onnx", "fp32", "cpu")
 
 
-def test_tensorrt_has_one_int8(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, "trt", BACKENDS["onnx"])
-    assert choose(bundle, "trt", "int8") == Choice("trt", "int8-trt", "cpu")
+def test_tensorrt_has_one_int8(bundle: Bundle) -> None:
+    assert choose(bundle, "trt", "int8") == Choice("trt", "int8-trt", "cuda")
 
 
 def test_names_that_there_are_not(bundle: Bundle) -> None:
