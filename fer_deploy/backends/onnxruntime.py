@@ -1,17 +1,16 @@
-"""ONNX Runtime: the ONNX files of a bundle on the CPU, or on an NVIDIA GPU with onnxruntime-gpu."""
+"""ONNX Runtime: the ONNX files of a bundle on the CPU, or on an NVIDIA GPU with CUDA or TensorRT."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Final
 
 import numpy as np
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
+from fer_deploy.backends.onnxruntime_gpu import PROVIDERS, BoundSession, open_gpu_session
 from fer_deploy.backends.threads import usable_cores
-from fer_deploy.errors import UnavailableError
+from fer_deploy.gpus import ask_driver
 
-_PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _TYPES: Final = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
@@ -26,9 +25,10 @@ class OnnxRuntimeBackend(Backend):
     install = ("fer-deploy[onnx]", "fer-deploy[gpu]")
     modules = ("onnxruntime",)
     precisions = ("fp32", "fp16", "int8", "int8-trt")
-    devices = tuple(_PROVIDERS)
+    devices = ("cpu", *PROVIDERS)
 
     _session: Any = None
+    _bound: BoundSession | None = None
 
     def _load(self) -> None:
         import onnxruntime
@@ -36,33 +36,34 @@ class OnnxRuntimeBackend(Backend):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = self.threads or usable_cores()
-        self.simulated = self.precision == "int8-trt"
+        self.simulated = self.precision == "int8-trt" and self.device != "tensorrt"
         if self.simulated:  # else Q/DQ are fused into kernels that saturate on CPUs without VNNI
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        wanted = _PROVIDERS[self.device]
-        with warnings.catch_warnings():  # that the provider is not there is checked below, and is an error
-            warnings.simplefilter("ignore")
-            session = onnxruntime.InferenceSession(
-                self.bundle.read("onnx", self.precision), options, providers=[wanted]
-            )
-        if session.get_providers()[0] != wanted:  # ONNX Runtime falls back to the CPU without a word
-            raise UnavailableError(
-                f"The onnx backend cannot use {self.device} here: ONNX Runtime {onnxruntime.__version__} runs on "
-                f"{session.get_providers()[0]} instead of {wanted}. CUDA needs an NVIDIA GPU, its driver, and "
-                "pip install 'fer-deploy[gpu]' without fer-deploy[onnx]"
-            )
+        model = self.bundle.read("onnx", self.precision)
+        if self.device == "cpu":
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        else:
+            session = open_gpu_session(onnxruntime, model, self.precision, self.device, options)
+            self._bound = BoundSession(onnxruntime, session, "cuda")
+            self.gpu = ask_driver()["gpus"][0]["name"]
         (takes,), (gives,) = session.get_inputs(), session.get_outputs()
         self._check_model(*((p.name, _TYPES.get(p.type, p.type), str(tuple(p.shape[1:]))) for p in (takes, gives)))
-        # the CPU has no fp16 kernels: the values are cast to fp32 and back around every layer
-        fp16_on_cpu = (self.precision, self.device) == ("fp16", "cpu")
-        self.effective = "fp32" if fp16_on_cpu else "int8" if self.simulated else self.precision
+        self.effective = self._computes_in()
         self.runtime = f"ONNX Runtime {onnxruntime.__version__}"
         self._session = session
 
+    def _computes_in(self) -> str:
+        """On the CPU fp16 is cast to fp32 around every layer; CUDA computes int8 files in float between Q and DQ."""
+        exceptions = {("fp16", "cpu"): "fp32", ("int8", "cuda"): "fp32", ("fp32", "tensorrt"): "tf32"}
+        name = exceptions.get((self.precision, self.device), self.precision)
+        return "int8" if name == "int8-trt" else name
+
     def _infer(self, batch: Images) -> Probabilities:
+        if self._bound is not None:
+            return self._bound.run(batch)
         (probabilities,) = self._session.run(["probabilities"], {"image": np.ascontiguousarray(batch)})
         result: Probabilities = probabilities
         return result
 
     def _unload(self) -> None:
-        self._session = None
+        self._session = self._bound = None

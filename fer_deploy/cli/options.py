@@ -21,7 +21,7 @@ SkipBadOption = Annotated[
 BundleOption = Annotated[str, typer.Option("--bundle", help="A bundle's folder; 'default' is the one that ships.")]
 BackendOption = Annotated[str, typer.Option("--backend", help="auto, openvino, onnx, keras or trt.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, fp16, int8; bf16 on openvino.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu; cuda on onnx and trt.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu; cuda on onnx and trt; tensorrt on onnx.")]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of the runtime; physical cores if not given.")
 ]

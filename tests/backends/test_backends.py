@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from fer_deploy.backends.base import Backend
+from fer_deploy.backends.onnxruntime_gpu import PROVIDERS
 from fer_deploy.backends.registry import BACKENDS, backend_class
 from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle import Bundle, describe_file
@@ -179,13 +181,24 @@ def test_a_precision_that_the_bundle_has_not(tiny_bundle: Bundle) -> None:
             open_backend(tiny_bundle, name, precision="int8")
 
 
-def test_a_fall_back_to_the_cpu_is_an_error(tiny_bundle: Bundle) -> None:
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_fall_back_to_the_cpu_is_an_error(
+    tiny_bundle: Bundle, device: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    session = onnxruntime.InferenceSession(tiny_bundle.read("onnx"), providers=onnxruntime.get_available_providers())
-    if session.get_providers()[0] == "CUDAExecutionProvider":
-        pytest.skip("CUDA works here")
-    with pytest.raises(BackendError, match=r"runs on CPUExecutionProvider instead of CUDAExecutionProvider.*\[gpu\]"):
-        open_backend(tiny_bundle, "onnx", device="cuda")
+    try:
+        open_backend(tiny_bundle, "onnx", device=device).close()
+    except UnavailableError as error:
+        reason = str(error)
+    else:
+        pytest.skip(f"{device} works here")
+    assert f"The onnx backend cannot use {device} here: " in reason
+    if PROVIDERS[device] in onnxruntime.get_available_providers():
+        assert re.search(r"needs lib\w+\.so\S*\. pip install|no NVIDIA driver|driver", reason)
+    else:
+        assert f"was built without {PROVIDERS[device]}. pip install 'fer-deploy[gpu]' without" in reason
+    assert "\n" not in reason
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", WITHOUT_A_GPU)
@@ -280,6 +293,7 @@ open_backend(Bundle.load({str(tiny_bundle.path)!r}), "keras", threads=1).close()
 def test_importing_a_backend_imports_no_runtime() -> None:
     program = """
 import sys
+from fer_deploy.backends.onnxruntime_gpu import PROVIDERS
 from fer_deploy.backends.registry import BACKENDS, backend_class
 for name in BACKENDS:
     backend_class(name)

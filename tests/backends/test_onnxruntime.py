@@ -1,4 +1,4 @@
-"""What only ONNX Runtime has: it simulates TensorRT's INT8."""
+"""What only ONNX Runtime has: it simulates TensorRT's INT8, and its ways onto GPUs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_deploy.backends.onnxruntime_gpu import BoundSession, missing_library, provider_options
 from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.errors import BackendError
+from fer_deploy.gpus import ask_driver
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 PICTURES = np.random.default_rng(0).integers(0, 256, (16, 48, 48, 1), dtype=np.uint8)
 
 
@@ -50,3 +53,39 @@ def test_int8_trt_is_simulated_and_says_so(quantised: Callable[[float], Bundle],
     np.testing.assert_allclose(steps, steps.round(), atol=1e-3)
     with open_backend(tiny_bundle, "onnx") as backend:
         assert not backend.simulated
+
+
+def test_bound_tensors_give_the_same_answers(tiny_bundle: Bundle) -> None:
+    """The way GPUs are fed, on the CPU's memory."""
+    session = onnxruntime.InferenceSession(tiny_bundle.read("onnx"), providers=["CPUExecutionProvider"])
+    bound = BoundSession(onnxruntime, session, "cpu")
+    with open_backend(tiny_bundle, "onnx") as backend:
+        for batch in (PICTURES, PICTURES[:3], PICTURES[::-2], PICTURES[3:6]):
+            answers = bound.run(batch)
+            kept = answers.copy()
+            bound.run(batch[::-1])
+            np.testing.assert_array_equal(answers, kept)
+            np.testing.assert_allclose(answers, backend.run(batch), atol=1e-6)
+
+
+def test_the_missing_library_is_named(tmp_path: Path) -> None:
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    assert missing_library(tmp_path, "cuda").endswith("libonnxruntime_providers_shared.so")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and not ask_driver()["gpus"]:
+        assert missing_library(folder, "cuda").startswith("lib")
+
+
+def test_tensorrt_takes_no_int8_file_of_cpus(tiny_bundle: Bundle) -> None:
+    artefact = tiny_bundle.find("onnx")
+    assert artefact is not None
+    bundle = replace(tiny_bundle, artefacts=(replace(artefact, precision="int8"),))
+    with pytest.raises(BackendError, match="ask for --precision int8-trt"):
+        open_backend(bundle, "onnx", "int8", device="tensorrt")
+
+
+def test_what_providers_are_told() -> None:
+    assert provider_options("cuda", "fp32") == {"use_tf32": "0"}
+    told = provider_options("tensorrt", "int8-trt")
+    assert (told["trt_fp16_enable"], told["trt_int8_enable"]) == ("0", "1")
+    assert told["trt_profile_max_shapes"] == "image:256x48x48x1"
+    assert "trt_engine_cache_enable" not in told

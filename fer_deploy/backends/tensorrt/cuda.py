@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.backends.tensorrt.flavour import INSTALL
 from fer_deploy.errors import BackendError, MissingDependencyError, UnavailableError
-
-_NO_GPU: Final = {
-    "cudaErrorNoDevice": "there is no NVIDIA GPU, or CUDA_VISIBLE_DEVICES hides it",
-    "cudaErrorInsufficientDriver": "the NVIDIA driver is older than this CUDA: update it, or take an older cuda-python",
-    "cudaErrorSystemDriverMismatch": "the NVIDIA driver and its libraries differ in version: restart the machine",
-}
+from fer_deploy.gpus import ask_driver
 
 
-@dataclass(frozen=True)
-class Gpu:
+class Gpu(NamedTuple):
     """The GPU that is used: the first that CUDA shows.
 
     Args:
         name: As NVIDIA calls it.
         target: Its compute capability, as ``sm86``.
-        memory: Bytes.
-        driver: The CUDA version that the driver speaks, as ``13.0``.
+        driver: The newest CUDA version that the driver speaks, as ``13.0``.
     """
 
     name: str
     target: str
-    memory: int
     driver: str
 
 
@@ -71,25 +62,13 @@ class Cuda:
         Raises:
             UnavailableError: There is none, or CUDA cannot use it; with the reason.
         """
-        error, count = self.runtime.cudaGetDeviceCount()
-        if int(error) or not count:
-            raise UnavailableError(f"The trt backend cannot use cuda here: {self._why(error)}")
-        properties = self.call("cudaGetDeviceProperties", 0)
-        driver = self.call("cudaDriverGetVersion")
-        return Gpu(
-            name=properties.name.decode(errors="replace").rstrip("\0"),
-            target=f"sm{properties.major}{properties.minor}",
-            memory=int(properties.totalGlobalMem),
-            driver=f"{driver // 1000}.{driver % 1000 // 10}",
-        )
-
-    def _why(self, error: Any) -> str:
-        try:
-            ctypes.CDLL("libcuda.so.1")
-        except OSError:
-            return "no NVIDIA driver is installed (libcuda.so.1 is missing)"
-        name = error.name if int(error) else "cudaErrorNoDevice"
-        return _NO_GPU.get(name, name)
+        driver = ask_driver()
+        error, _ = self.runtime.cudaGetDeviceCount()
+        reason = driver["reason"] or (error.name if int(error) else None)
+        if reason:
+            raise UnavailableError(f"The trt backend cannot use cuda here: {reason}")
+        first = driver["gpus"][0]
+        return Gpu(first["name"], first["target"], driver["cuda"] or "")
 
 
 class Buffer:

@@ -19,7 +19,7 @@ from fer_deploy.bundle import Artefact, Bundle
 from fer_deploy.errors import BundleError, UsageError
 from fer_deploy.exporting.engines import build_engines, parse_targets, trtexec_lines
 
-GPU = Gpu("NVIDIA RTX A2000", "sm86", 6 << 30, "13.0")
+GPU = Gpu("NVIDIA RTX A2000", "sm86", "13.0")
 OPTIONS = BuildOptions()
 
 
@@ -96,7 +96,7 @@ def test_a_stale_engine_is_made_anew(
 
 
 def test_an_engine_for_another_gpu_is_not_taken(rtx: Flavour, with_engines: Bundle, builds: list[str]) -> None:
-    other = replace(GPU, target="sm89")
+    other = GPU._replace(target="sm89")
     assert obtain_engine(with_engines, "fp16", rtx, other, OPTIONS, lambda line: None)
     assert builds == ["fp16"]
 
@@ -134,9 +134,9 @@ def test_what_an_engine_depends_on_is_in_its_key(rtx: Flavour) -> None:
     others = [
         key(model=b"y"),
         key(precision="fp32"),
-        key(gpu=replace(GPU, name="NVIDIA L4")),
-        key(gpu=replace(GPU, target="sm89")),
-        key(gpu=replace(GPU, driver="12.8")),
+        key(gpu=GPU._replace(name="NVIDIA L4")),
+        key(gpu=GPU._replace(target="sm89")),
+        key(gpu=GPU._replace(driver="12.8")),
         key(options=BuildOptions(max_batch=128)),
     ]
     assert key() == key()
