@@ -18,13 +18,13 @@ from fer_deploy.evaluation.keras_outputs import (
 )
 from fer_deploy.evaluation.measurement import run_all
 from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.evaluation.rows import Row
+from fer_deploy.evaluation.rows import SKIPPED, Row
 from fer_deploy.evaluation.verification import Verification
 from fer_deploy.records import Record, is_the_users, keep
 
 
 def record(bundle: Bundle, verification: Verification, images: Images, threads: int | None = None) -> Path:
-    """Keeps every row that ran; with Keras as the ground, its answers too where the bundle is the user's.
+    """Keeps every row but the skipped ones; with Keras as the ground, its answers too where the bundle is the user's.
 
     Args:
         bundle: What was verified.
@@ -41,13 +41,12 @@ def record(bundle: Bundle, verification: Verification, images: Images, threads: 
     if verification.ground.source == "keras" and is_the_users(bundle):
         bundle = _with_outputs(bundle, verification.split, images, verification.ground.probabilities, threads)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    rows = (row for row in verification.rows if row.accuracy is not None)
+    rows = (row for row in verification.rows if row.status != SKIPPED and row.machine)
     return keep(bundle, [_record(row, verification.split, today) for row in rows])
 
 
 def _record(row: Row, split: str, date: str) -> Record:
-    if None in (row.effective, row.device, row.runtime, row.machine, row.n, row.accuracy, row.agreement):
-        raise ValueError(f"{row.form} did not run")
+    """Makes the record of a row; one that gave no answers counts as wrong on all, so that ``auto`` never takes it."""
     return Record(
         backend=row.backend,
         precision=row.precision,

@@ -9,12 +9,14 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from fer_deploy.backends.base import Images, Probabilities
+from fer_deploy.backends.registry import backend_class
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import BackendError, MissingDependencyError, ModelError, UnavailableError
 from fer_deploy.evaluation.comparison import Comparison, compare
 from fer_deploy.evaluation.forms import AUTO, KERAS, Form, Selection, open_or_simulate
 from fer_deploy.evaluation.ground import Ground
 from fer_deploy.evaluation.measurement import Measured, measure
+from fer_deploy.machine import machine_info
 
 OK: Final = "ok"
 FAILED: Final = "failed"
@@ -164,11 +166,27 @@ def _examine(
     except (MissingDependencyError, UnavailableError) as error:
         return Examined(Row(*form, status=SKIPPED, reason=str(error)))
     except (BackendError, ModelError) as error:
-        return Examined(Row(*form, status=FAILED, reason=str(error)))
+        return Examined(_broken(bundle, form, len(images), str(error), options))
     found = _judged(bundle, form, measured, ground, labels, judge, options.batch)
     if found.row.status == OK and instead:
         return replace(found, row=replace(found.row, reason=f"simulated with {measured.runtime}, since {instead}"))
     return found
+
+
+def _broken(bundle: Bundle, form: Form, n: int, reason: str, options: Options) -> Row:
+    """Makes the row of a form that can run here and gave no answers."""
+    device = options.device if options.device != AUTO else backend_class(form.backend).devices[0]
+    artefact = bundle.find(*form.artefact)
+    return Row(
+        *form,
+        device=device,
+        machine=machine_info()["cpu_class"] if device == "cpu" else None,
+        batch=options.batch,
+        n=n,
+        artefact_sha256=artefact.sha256 if artefact else None,
+        status=FAILED,
+        reason=reason,
+    )
 
 
 def _judged(

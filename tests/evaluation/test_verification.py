@@ -188,9 +188,13 @@ def test_a_file_that_the_runtime_refuses_is_a_failure(
     (bundle.path / "model.fp16.onnx").write_bytes(content or b"\x08\x07")
     new = describe_file(bundle.path, "model.fp16.onnx", "onnx", "fp16", {})
     others = tuple(artefact for artefact in bundle.artefacts if artefact.precision != "fp16")
-    outcome = run(dataclasses.replace(bundle, artefacts=(*others, new)), tiny_partition, "openvino", "fp16,fp32")
+    broken = dataclasses.replace(bundle, artefacts=(*others, new))
+    outcome = run(broken, tiny_partition, "openvino", "fp16,fp32")
     assert [line.partition(":")[0] for line in outcome.failures] == ["openvino/fp16"]
     assert row(outcome, "openvino/fp16").agreement is None
+    record(broken, outcome, tiny_partition.images[..., None])
+    kept = {each.precision: each for each in recorded(Bundle.load(bundle.path)) if each.backend == "openvino"}
+    assert (kept["fp16"].status, kept["fp16"].accuracy, kept["fp32"].status) == ("failed", 0.0, "ok")
 
 
 def test_a_changed_file_ends_it(recorded_bundle: Bundle, tiny_partition: Partition, tmp_path: Path) -> None:
