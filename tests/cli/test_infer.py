@@ -189,7 +189,7 @@ def test_requests_that_cannot_be_carried_out(infer: Command, folder: Path, tmp_p
     refused(infer(tmp_path / "none", "--quiet"), "none, 1 sidecars left out")
     refused(infer(folder, "--backend", "tflite"), "There is no backend 'tflite'; there are: keras, onnx, openvino")
     refused(infer(folder, "--precision", "int8"), "no onnx model in int8")
-    refused(infer(folder, "--device", "cuda"), "has no device cuda")
+    refused(infer(folder, "--backend", "openvino", "--device", "cuda"), "has no device cuda")
     refused(infer(folder, "--bundle", tmp_path), "is not a bundle")
     refused(infer(folder, "--output", "x.xlsx"), "must end in .csv, .jsonl or .parquet")
     refused(infer(folder, "--output", tmp_path / "gone/x.csv"), "no such file or directory")
