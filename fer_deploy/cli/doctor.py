@@ -111,7 +111,8 @@ def _table(found: Checkup) -> Table:
         table.add_column(column, justify="right")
     for checked in found.checked:
         tried, comparison = checked.tried, checked.comparison
-        runs = {"ok": "yes", "failed": "FAILED", "skipped": "no"}[checked.status]
+        yes = "simulated" if tried.simulated else "yes"
+        runs = {"ok": yes, "failed": "FAILED", "skipped": "no"}[checked.status]
         table.add_row(
             tried.backend,
             tried.version or "-",
@@ -128,8 +129,6 @@ def _table(found: Checkup) -> Table:
 def _precision(tried: Tried) -> str:
     if tried.precision is None:
         return "-"
-    if tried.simulated:
-        return f"{tried.precision}, simulated"
     computed = "" if tried.effective in (None, tried.precision) else f" in {tried.effective}"
     return tried.precision + computed
 
