@@ -129,7 +129,11 @@ def _table(found: Checkup) -> Table:
 def _precision(tried: Tried) -> str:
     if tried.precision is None:
         return "-"
-    computed = "" if tried.effective in (None, tried.precision) else f" in {tried.effective}"
+    computed = (
+        ""
+        if tried.effective in (None, tried.precision, tried.precision.removesuffix("-trt"))
+        else f" in {tried.effective}"
+    )
     return tried.precision + computed
 
 

@@ -123,7 +123,7 @@ def test_a_simulation_is_not_what_is_required(
     row = Tried("onnx", "int8-trt", "cpu", "int8", simulated=True, importable=True, status="ok", probabilities=answers)
     with_trials(monkeypatch, row)
     done = doctor("--bundle", str(tiny_bundle.path), "--require", "onnx/int8-trt")
-    assert any("int8-trt in int8  simulated" in line for line in done.stdout.splitlines())
+    assert any("int8-trt   simulated" in line for line in done.stdout.splitlines())
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (
         1,
         "fer-deploy: onnx/int8-trt is required: here it is a simulation only",
