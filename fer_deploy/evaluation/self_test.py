@@ -34,13 +34,15 @@ LIMITS: Final[Mapping[str, Limits]] = MappingProxyType(
         "fp32": Limits(0.99, 1e-4),
         "fp16": Limits(0.98, 5e-4),
         "bf16": Limits(0.95, 1e-2),
-        "int8": Limits(0.85, 1.5e-2),
-        "int8-trt": Limits(0.85, 1.5e-2),
+        "int8": Limits(0.88, 1.2e-2),
+        "int8-trt": Limits(0.85, 1.2e-2),
     }
 )
-"""By precision. The drawn pictures lie far from what the network was trained on, and its answers there are not sure
-of themselves: int8 gives the same top-1 less often than on faces, so the mean difference decides. Good forms of the
-shipped model were at 7e-8, 9e-5, 9e-4, 7e-3 and 8e-3; damaged ones (tests/evaluation/test_damage.py) above 1.5e-2."""
+"""By precision. The drawn pictures lie far from what a network is trained on, and its answers there are unsure: int8
+has the same top-1 less often than on faces, and the mean difference tells more. Measured with the shipped network: fp32
+7e-8, fp16 9e-5, bf16 9e-4 (5e-3 with random weights), int8 3e-3 and int8-trt 6e-3, plain min-max recipes 7e-3 and 8e-3;
+damaged ones (tests/evaluation/test_damage.py) from 8e-3 in fp32 and from 1.7e-2 in int8. A scale that is wrong by 5 %,
+or the last convolution's inputs cut off at a quarter of their range, is not found without real pictures."""
 
 
 def self_test(bundle: Bundle, selection: Selection | None = None, options: Options | None = None) -> Verification:
