@@ -27,6 +27,7 @@ FILES = (*sorted((ROOT / "fer_deploy/backends/tensorrt").glob("*.py")), ROOT / "
 DIFFERENCES = "flavour.py"
 OBJECTS = {
     "trt", "builder", "network", "parser", "config", "profile", "engine", "context", "runtime", "capability",
+    "inspector",
     "self._engine", "self._context", "self._runtime",
 }  # fmt: skip
 """How our code calls TensorRT's module and objects; what hangs on them is TensorRT's."""

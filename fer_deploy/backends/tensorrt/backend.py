@@ -114,6 +114,10 @@ class TensorRtBackend(Backend):
         self._live.put_back(lane)
         return answers
 
+    def listing(self) -> str:
+        """What the open engine says of its layers, in TensorRT's words."""
+        return self._live.listing()
+
     @property
     def _live(self) -> Runner:
         assert self._runner is not None  # run and run_stream have checked that the backend is open

@@ -148,6 +148,11 @@ class Runner:
 
         return port(inputs[0]), port(output)
 
+    def listing(self) -> str:
+        """What the engine says of its layers, a line each: TensorRT's own words, types included."""
+        inspector = self._engine.create_engine_inspector()
+        return str(inspector.get_engine_information(self._flavour.trt.LayerInformationFormat.ONELINE))
+
     def take(self, n: int) -> Lane:
         """Gives a lane for ``n`` pictures, n <= ``max_batch``; its batch is the next power of two.
 
