@@ -41,9 +41,13 @@ class Lane:
             self._stream = cuda.call("cudaStreamCreateWithFlags", cuda.runtime.cudaStreamNonBlocking)
             self._pixels = self._buffer((batch, *INPUT_SHAPE), np.uint8)
             self._answers = self._buffer((batch, NUM_CLASSES), np.float32)
-            context.set_input_shape("image", self._pixels.array.shape)
-            context.set_tensor_address("image", self._pixels.address)
-            context.set_tensor_address("probabilities", self._answers.address)
+            taken = (
+                context.set_input_shape("image", self._pixels.array.shape)
+                and context.set_tensor_address("image", self._pixels.address)
+                and context.set_tensor_address("probabilities", self._answers.address)
+            )
+            if not taken:
+                raise BackendError(f"TensorRT does not take batches of {batch}: not in the engine's profile")
             self._pixels.array[:] = 0
             self._enqueue()  # finishes kernels and memory, which must not happen while a graph is recorded
             self._wait()
@@ -71,8 +75,10 @@ class Lane:
             self._enqueue()
         finally:
             recorded = self._cuda.call("cudaStreamEndCapture", self._stream)
-        self._graph = self._cuda.call("cudaGraphInstantiate", recorded, 0)
-        self._cuda.call("cudaGraphDestroy", recorded)
+        try:
+            self._graph = self._cuda.call("cudaGraphInstantiate", recorded, 0)
+        finally:
+            self._cuda.call("cudaGraphDestroy", recorded)
 
     def start(self, pictures: Images) -> None:
         """Starts up to ``batch`` pictures, uint8 (n, 48, 48, 1); what is left over of the batch is computed in vain."""
