@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.cli import main
 from fer_deploy.data.writers import Picture, write_folder
 from fer_deploy.evaluation.probe import probe_images
@@ -147,8 +149,6 @@ def test_without_data_it_says_that_no_accuracy_was_measured(command: Command, ti
 
 def test_record_and_report(command: Command, tiny_bundle: Bundle, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'fer-deploy[train]'")
-    import shutil
-
     folder, report = tmp_path / "bundle", tmp_path / "report"
     shutil.copytree(tiny_bundle.path, folder)
     done = command(folder, "--data", data, *FAST, "--record", "--report", report)
@@ -169,3 +169,21 @@ def test_report_without_matplotlib_is_refused_first(
     done = command(tiny_bundle.path, "--data", data, "--report", tmp_path / "report")
     assert done.code == 2
     assert "pip install 'fer-deploy[train]'" in done.err
+
+
+def test_a_simulation_is_marked_and_the_table_stays_narrow(
+    command: Command, tiny_bundle: Bundle, data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle.path, folder)
+    shutil.copy(folder / "model.onnx", folder / "model.int8-trt.onnx")
+    new = describe_file(folder, "model.int8-trt.onnx", "onnx", "int8-trt", {})
+    kept = tuple(artefact for artefact in tiny_bundle.artefacts if artefact.precision != "int8-trt")
+    dataclasses.replace(tiny_bundle, path=folder, artefacts=(*kept, new)).save()
+    done = command(folder, "--data", data, "--precision", "int8-trt", "--target", 100)
+    assert done.code == 1
+    (row,) = (line for line in done.out.splitlines() if line.startswith("trt "))
+    told = json.loads(command(folder, "--data", data, "--precision", "int8-trt", "--json").out)["rows"][-1]
+    assert told["simulated"] is ("TensorRT" not in told["runtime"])
+    assert ("simulated" in row, row.split()[-1]) == (told["simulated"], "FAILED")
+    assert len(row.rstrip()) <= 100
