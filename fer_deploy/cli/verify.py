@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from enum import StrEnum
@@ -54,7 +55,7 @@ def verify(
     max_drift: Annotated[
         float | None, typer.Option("--max-drift", min=0, help="Points that accuracy may lie from Keras's; 0.5.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu; cuda on onnx.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures per batch.")] = 64,
     threads: ThreadsOption = None,
     record: Annotated[bool, typer.Option("--record", help="Keep the result for infer and bench.")] = False,
@@ -100,8 +101,8 @@ def verify(
             from fer_deploy.evaluation.report import check_report
 
             check_report(report)
-        partition = _read(data, _PARTITION[split])
         gate = _gate(loaded, target, tolerance, max_drift)
+        partition = _read(data, _PARTITION[split])
         with stages() as progress:
             options = Options(batch, threads, device, progress)
             outcome = run(loaded, partition, _PARTITION[split], selection, gate, options)
@@ -134,6 +135,9 @@ def _read(data: Path, name: str) -> Partition:
 def _gate(bundle: Bundle, target: float | None, tolerance: float | None, max_drift: float | None) -> Gate:
     from fer_deploy.evaluation.gate import MAX_DRIFT_POINTS, TOLERANCE_POINTS, Gate
 
+    for name, value in (("target", target), ("tolerance", tolerance), ("max-drift", max_drift)):
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"--{name} is {value}, expected a number")
     return Gate(
         bundle.target_accuracy if target is None else target / 100,
         TOLERANCE_POINTS if tolerance is None else tolerance,

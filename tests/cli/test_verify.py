@@ -117,6 +117,7 @@ def test_what_is_required_and_not_there_is_exit_code_1(command: Command, tiny_bu
         (["--backend", "trt"], ""),
         (["--backend", "openvino", "--device", "cuda"], "no device cuda"),
         (["--target", "64", "--record"], "--target, --record: only with --data"),
+        (["--data", "nowhere.zip", "--tolerance", "inf"], "--tolerance is inf, expected a number"),
         (["--data", "nowhere.zip"], "nowhere.zip does not exist"),
         (["--split", "training"], "--split"),
     ],
