@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from fer_deploy.backends.tensorrt.builder import BuildOptions, Report, build_engine
@@ -54,6 +54,25 @@ def build_engines(
         if precision in ENGINE_PRECISIONS and bundle.find("onnx", precision)
         for target in chosen or (here,)
     )
+
+
+def engine_step(targets: Sequence[str] = ()) -> Callable[[Bundle, Report], tuple[Artefact, ...]]:
+    """Returns the step that adds engines to an export, after checking that it can be done.
+
+    Args:
+        targets: As of ``build_engines``.
+
+    Raises:
+        MissingDependencyError: No TensorRT is installed.
+        UnavailableError: There is no GPU and no target, or this TensorRT cannot build for a target.
+    """
+    flavour = import_flavour(for_target=targets[0] if targets else "")
+    here = "" if flavour.is_rtx and targets else Cuda().gpu().target
+    for target in targets:
+        if target != here:
+            flavour.check_target(target)
+    chosen = tuple(targets)
+    return lambda bundle, report: build_engines(bundle, ENGINE_PRECISIONS, chosen, report=report)
 
 
 def trtexec_lines(artefact: Artefact, options: BuildOptions | None = None) -> dict[str, str]:

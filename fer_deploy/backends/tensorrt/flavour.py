@@ -86,26 +86,34 @@ class Flavour:
         """Flags of a strongly typed network: what is computed in which type stands in the ONNX file alone."""
         return 1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
+    def check_target(self, target: str) -> None:
+        """Refuses a target that is not the GPU that is here.
+
+        Raises:
+            UnavailableError: This TensorRT cannot build for it from here.
+        """
+        if not self.is_rtx:
+            raise UnavailableError(
+                f"TensorRT {self.version} builds for the GPU that it runs on, not for {target} by name; "
+                f"engines for named GPUs need TensorRT for RTX: pip install '{INSTALL[1]}'"
+            )
+        if target not in self.targets:
+            raise UnavailableError(
+                f"{self.name} {self.version} cannot build for {target}; it can for: {', '.join(self.targets)}"
+            )
+
     def set_target(self, config: Any, target: str) -> None:
         """Says for which GPU to build; an empty target is the one that is here.
 
         Raises:
             UnavailableError: This TensorRT cannot build for that target from here.
         """
-        if not self.is_rtx:
-            if target:
-                raise UnavailableError(
-                    f"TensorRT {self.version} builds for the GPU that it runs on, not for {target} by name; "
-                    f"engines for named GPUs need TensorRT for RTX: pip install '{INSTALL[1]}'"
-                )
-            return
-        if target and target not in self.targets:
-            raise UnavailableError(
-                f"{self.name} {self.version} cannot build for {target}; it can for: {', '.join(self.targets)}"
-            )
-        capability = self.trt.ComputeCapability
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(capability, target.upper()) if target else capability.CURRENT, 0)
+        if target:
+            self.check_target(target)
+        if self.is_rtx:
+            capability = self.trt.ComputeCapability
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(getattr(capability, target.upper()) if target else capability.CURRENT, 0)
 
     def why_invalid(self, runtime: Any, engine: bytes) -> str:
         """Asks the runtime why it does not take an engine; empty where it has no such question or does not say."""

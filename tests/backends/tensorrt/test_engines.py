@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,8 @@ from fer_deploy.backends.tensorrt.cuda import Gpu
 from fer_deploy.backends.tensorrt.engines import cache_key, engine_facts, obtain_engine
 from fer_deploy.backends.tensorrt.flavour import Flavour
 from fer_deploy.bundle import Artefact, Bundle
-from fer_deploy.errors import BundleError, UsageError
-from fer_deploy.exporting.engines import build_engines, parse_targets, trtexec_lines
+from fer_deploy.errors import BundleError, UnavailableError, UsageError
+from fer_deploy.exporting.engines import build_engines, engine_step, parse_targets, trtexec_lines
 
 GPU = Gpu("NVIDIA RTX A2000", "sm86", "13.0")
 OPTIONS = BuildOptions()
@@ -161,3 +162,16 @@ def test_targets() -> None:
     for wrong in ("86", "sm8", "ampere", "sm86;sm89"):
         with pytest.raises(UsageError, match="is no GPU to build for"):
             parse_targets(wrong)
+
+
+def test_what_an_export_cannot_do_is_told_before_it_begins(rtx: Flavour) -> None:
+    with pytest.raises(UnavailableError, match="cannot build for sm90; it can for"):
+        engine_step(["sm86", "sm90"])
+    assert engine_step(["sm86"])
+
+
+def test_tensorrt_itself_builds_for_no_named_gpu() -> None:
+    plain = Flavour(SimpleNamespace(__version__="11.4"), is_rtx=False)
+    with pytest.raises(UnavailableError, match=r"TensorRT 11\.4 builds for the GPU that it runs on.*fer-deploy\[rtx\]"):
+        plain.check_target("sm86")
+    assert plain.targets == ()
