@@ -11,10 +11,10 @@ from types import MappingProxyType
 import numpy as np
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
-from fer_deploy.backends.tensorrt.builder import BuildOptions
+from fer_deploy.backends.tensorrt.builder import BuildOptions, Report
 from fer_deploy.backends.tensorrt.cuda import Cuda
-from fer_deploy.backends.tensorrt.engines import obtain_engine
-from fer_deploy.backends.tensorrt.flavour import INSTALL, MODULES, import_flavour
+from fer_deploy.backends.tensorrt.engines import offered_engines
+from fer_deploy.backends.tensorrt.flavour import INSTALL, MODULES, Flavour, import_flavour
 from fer_deploy.backends.tensorrt.runner import Lane, Runner
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import BackendError
@@ -58,8 +58,8 @@ class TensorRtBackend(Backend):
     def _load(self) -> None:
         flavour, cuda = import_flavour(), Cuda()
         gpu = cuda.gpu()
-        engine = obtain_engine(self.bundle, self.precision, flavour, gpu, self._options, _LOG.warning)
-        self._runner = Runner(flavour, cuda, engine, self._graph)
+        offered = offered_engines(self.bundle, self.precision, flavour, gpu, self._options, _without_phases())
+        self._runner = _first_taken(offered, flavour, cuda, self._graph)
         self._check_model(self._runner.takes, self._runner.gives)
         self.effective = "int8" if self.precision == "int8-trt" else self.precision
         self.runtime = f"{flavour.name} {flavour.version}"
@@ -127,3 +127,29 @@ class TensorRtBackend(Backend):
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.close()
+
+
+def _without_phases() -> Report:
+    """Tells what is built and why on stderr, where logging's warnings go, but not each phase of a build."""
+    said = ""
+
+    def say(line: str) -> None:
+        nonlocal said
+        if not said or not line.startswith(f"{said}: "):
+            said = line
+            _LOG.warning("%s", line)
+
+    return say
+
+
+def _first_taken(offered: Iterable[bytes], flavour: Flavour, cuda: Cuda, graph: bool) -> Runner:
+    """Loads the first engine that TensorRT takes; the last one offered is new, so its refusal is the error."""
+    refusal: BackendError | None = None
+    for engine in offered:
+        if refusal is not None:
+            _LOG.warning("%s; another one is taken", refusal)
+        try:
+            return Runner(flavour, cuda, engine, graph)
+        except BackendError as error:
+            refusal = error
+    raise refusal or BackendError("No engine was offered")

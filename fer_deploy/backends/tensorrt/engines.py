@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
 from fer_deploy.backends.blob_cache import cache_folder, load_blob, store_blob
 from fer_deploy.backends.tensorrt.builder import BuildOptions, Report, build_engine
 from fer_deploy.backends.tensorrt.cuda import Gpu
-from fer_deploy.backends.tensorrt.flavour import Flavour
+from fer_deploy.backends.tensorrt.flavour import INSTALL, Flavour
 from fer_deploy.bundle import Artefact, Bundle
+from fer_deploy.errors import BackendError, UnavailableError
 
 CACHE: Final = "tensorrt"
 
@@ -36,10 +38,10 @@ def engine_facts(flavour: Flavour, model: bytes, options: BuildOptions) -> dict[
     }
 
 
-def obtain_engine(
+def offered_engines(
     bundle: Bundle, precision: str, flavour: Flavour, gpu: Gpu, options: BuildOptions, report: Report
-) -> bytes:
-    """Returns an engine for this GPU: the bundle's if it fits, else the cache's, else a new one.
+) -> Iterator[bytes]:
+    """Yields engines for this GPU until one is taken: the bundle's if it fits, then the cache's, then a new one.
 
     Args:
         bundle: The bundle.
@@ -47,10 +49,11 @@ def obtain_engine(
         flavour: The TensorRT that runs it.
         gpu: The GPU that runs it.
         options: What it is built for if it has to be; one in the bundle may have another profile.
-        report: Told why an engine of the bundle is not taken, and that one is built.
+        report: Told why an engine of the bundle is not offered, and that one is built.
 
     Raises:
         BundleError: The bundle has no ONNX file in that precision, or a file does not match its hash.
+        UnavailableError: TensorRT for RTX has nothing for this GPU.
         BackendError: TensorRT cannot build the engine.
     """
     model = bundle.read("onnx", precision)
@@ -58,17 +61,26 @@ def obtain_engine(
     if artefact is not None:
         stale = why_stale(artefact, engine_facts(flavour, model, options))
         if not stale:
-            return bundle.read("engine", precision, gpu.target)
-        report(f"The engine {artefact.file} is not used, and made anew from the ONNX file: {stale}")
+            yield bundle.read("engine", precision, gpu.target)
+        else:
+            report(f"The engine {artefact.file} is not used, and made anew from the ONNX file: {stale}")
     path = cache_folder(CACHE) / f"{cache_key(model, precision, flavour, gpu, options)}.engine"
     cached = load_blob(path)
     if cached is not None:
-        return cached
+        yield cached
     timings = path.with_name(f"{_digest(flavour.name, flavour.version, gpu.name)}.timings")
-    built = build_engine(flavour, model, precision, options=options, timings=timings, report=report)
+    try:
+        built = build_engine(flavour, model, precision, options=options, timings=timings, report=report)
+    except BackendError as error:
+        if flavour.is_rtx and gpu.target not in flavour.targets:
+            raise UnavailableError(
+                f"{flavour.name} {flavour.version} is for {', '.join(flavour.targets)}, and the {gpu.name} is "
+                f"{gpu.target}: pip install '{INSTALL[0]}'. It says: {error}"
+            ) from error
+        raise
     with suppress(OSError):
         store_blob(path, built.content)
-    return built.content
+    yield built.content
 
 
 def why_stale(artefact: Artefact, facts: dict[str, Any]) -> str:

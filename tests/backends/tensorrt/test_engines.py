@@ -14,7 +14,7 @@ from fer_deploy.backends.blob_cache import cache_folder
 from fer_deploy.backends.tensorrt import engines
 from fer_deploy.backends.tensorrt.builder import BuildOptions, BuiltEngine, build_engine
 from fer_deploy.backends.tensorrt.cuda import Gpu
-from fer_deploy.backends.tensorrt.engines import cache_key, engine_facts, obtain_engine
+from fer_deploy.backends.tensorrt.engines import cache_key, engine_facts, offered_engines
 from fer_deploy.backends.tensorrt.flavour import Flavour
 from fer_deploy.bundle import Artefact, Bundle
 from fer_deploy.errors import BundleError, UnavailableError, UsageError
@@ -22,6 +22,10 @@ from fer_deploy.exporting.engines import build_engines, engine_step, parse_targe
 
 GPU = Gpu("NVIDIA RTX A2000", "sm86", "13.0")
 OPTIONS = BuildOptions()
+
+
+def obtain_engine(*arguments: Any) -> bytes:
+    return next(offered_engines(*arguments))
 
 
 @pytest.fixture(autouse=True)
@@ -175,3 +179,19 @@ def test_tensorrt_itself_builds_for_no_named_gpu() -> None:
     with pytest.raises(UnavailableError, match=r"TensorRT 11\.4 builds for the GPU that it runs on.*fer-deploy\[rtx\]"):
         plain.check_target("sm86")
     assert plain.targets == ()
+
+
+def test_an_engine_that_is_refused_is_followed_by_another(
+    rtx: Flavour, with_engines: Bundle, builds: list[str]
+) -> None:
+    offered = list(offered_engines(with_engines, "fp16", rtx, GPU, OPTIONS, lambda line: None))
+    assert [len(offered), builds] == [2, ["fp16"]]
+    again = list(offered_engines(with_engines, "fp16", rtx, GPU, OPTIONS, lambda line: None))
+    assert again[:2] == offered  # the bundle's, the cache's, and a new one
+
+
+def test_a_gpu_that_rtx_is_not_for(rtx: Flavour, trt_bundle: Bundle) -> None:
+    """Without a GPU the build for the current one fails too: the answer is that of an H100."""
+    h100 = Gpu("NVIDIA H100", "sm90", "13.0")
+    with pytest.raises(UnavailableError, match=r"is for sm75, .*the NVIDIA H100 is sm90: pip install 'fer-deploy\[ten"):
+        obtain_engine(trt_bundle, "fp16", rtx, h100, OPTIONS, lambda line: None)

@@ -53,11 +53,13 @@ def gpu() -> Runtime:
 
 @pytest.fixture
 def make(gpu: Runtime, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TensorRtBackend]:
-    def make(output: str = "probabilities", **options: Any) -> TensorRtBackend:
+    def make(
+        output: str = "probabilities", engines: tuple[bytes, ...] = (b"engine",), **options: Any
+    ) -> TensorRtBackend:
         flavour = pretend_flavour(gpu, answers, MAX_BATCH, output)
         monkeypatch.setattr(module, "import_flavour", lambda: flavour)
         monkeypatch.setattr(module, "Cuda", lambda: PretendedCuda(gpu))
-        monkeypatch.setattr(module, "obtain_engine", lambda *arguments: b"engine")
+        monkeypatch.setattr(module, "offered_engines", lambda *arguments: iter(engines))
         return TensorRtBackend(tiny_bundle, **options)
 
     return make
@@ -152,3 +154,13 @@ def test_names_of_precisions(tiny_bundle: Bundle) -> None:
     assert TensorRtBackend(tiny_bundle, "int8").precision == "int8-trt"
     with pytest.raises(BackendError, match="The trt backend has no precision bf16; it has: fp32, fp16, int8-trt"):
         open_backend(tiny_bundle, "trt", "bf16")
+
+
+def test_a_refused_engine_is_told_and_another_is_taken(
+    make: Callable[..., TensorRtBackend], caplog: pytest.LogCaptureFixture
+) -> None:
+    with make(engines=(b"", b"new")) as backend:
+        np.testing.assert_array_equal(backend.run(PICTURES[:2]), answers(PICTURES[:2]))
+    assert caplog.messages == ["TensorRT 11.0 does not take the engine: no reason given; another one is taken"]
+    with pytest.raises(BackendError, match="does not take the engine"):
+        make(engines=(b"", b"")).open()
