@@ -10,9 +10,14 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle import Bundle
+from fer_deploy.data import load_fer2013
+from fer_deploy.data.fer2013 import Partition
+from fer_deploy.evaluation.keras_outputs import fingerprint, read_outputs
 from fer_deploy.labels import LABELS
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +33,62 @@ def test_it_has_the_promised_network(bundle: Bundle) -> None:
     assert bundle.training["layers"] == 38
     assert bundle.find("keras")
     assert bundle.find("onnx", "fp32")
+
+
+def test_it_has_every_precision(bundle: Bundle) -> None:
+    assert bundle.target_accuracy == pytest.approx(0.6402)
+    files = {a.precision: a.file for a in bundle.artefacts if a.format == "onnx"}
+    assert files == {"fp32": "model.onnx", **{p: f"model.{p}.onnx" for p in ("fp16", "int8", "int8-trt")}}
+    assert sum(artefact.size for artefact in bundle.artefacts) < 25_000_000
+    for precision in files:
+        bundle.read("onnx", precision)
+
+
+def test_its_int8_gives_the_same_answers_on_every_cpu(bundle: Bundle) -> None:
+    """No sum of two products reaches 2^15, so that CPUs without VNNI do not saturate either."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
+    from fer_deploy.exporting.int8.qdq import check_weights
+
+    for precision in ("int8", "int8-trt"):
+        check_weights(onnx.load_from_string(bundle.read("onnx", precision)), precision)
+
+
+@pytest.mark.fer2013
+@pytest.mark.parametrize(
+    ("backend", "precision", "every", "points", "agreement"),
+    [
+        ("openvino", "fp16", 3, 0.1, 0.995),
+        ("openvino", "int8", 1, 0.2, 0.99),
+        ("onnx", "int8", 1, 0.2, 0.99),
+        ("onnx", "int8-trt", 4, 0.5, 0.985),  # simulated, so slowly that only some are run: one is 0.11 points
+    ],
+)
+def test_every_precision_keeps_the_accuracy(
+    bundle: Bundle,
+    public_test: Partition,
+    backend: str,
+    precision: str,
+    every: int,
+    points: float,
+    agreement: float,
+) -> None:
+    if backend == "onnx":
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
+    outputs = read_outputs(bundle)
+    assert outputs is not None
+    recorded = outputs.partitions["PublicTest"]
+    assert recorded.fingerprint == fingerprint(public_test.images)
+    images, labels = public_test.images[::every, :, :, None], public_test.labels[::every]
+    keras = recorded.probabilities[::every].argmax(axis=1)
+    with open_backend(bundle, backend, precision) as opened:
+        found = np.concatenate([opened.run(images[i : i + 64]) for i in range(0, len(images), 64)]).argmax(axis=1)
+    assert (found == keras).mean() >= agreement
+    assert abs((found == labels).mean() - (keras == labels).mean()) * 100 <= points
+
+
+@pytest.fixture(scope="module")
+def public_test(fer2013_path: Path) -> Partition:
+    return load_fer2013(fer2013_path).partition("PublicTest")
 
 
 def test_card_and_record_agree(bundle: Bundle) -> None:

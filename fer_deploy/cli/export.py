@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,9 +23,28 @@ def export(
     model: Annotated[Path, typer.Argument(help="A trained .keras (or .h5) file; 48x48 gray in, 7 probabilities out.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")] = Path("bundle"),
     name: Annotated[str | None, typer.Option("--name", help="The model's name in tables; else the folder's.")] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="all, or of fp32,fp16,int8,int8-trt those wanted beside fp32.")
+    ] = "all",
     data: Annotated[
         Path | None,
         typer.Option("--data", help="FER-2013 in any form: compare on its PublicTest, not on the built-in pictures."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="FER-2013 whose Training pictures INT8 is calibrated on; else --data."),
+    ] = None,
+    calibration_count: Annotated[
+        int | None, typer.Option("--calibration-count", help="How many pictures, alike from every class; else 512.")
+    ] = None,
+    calibration_force: Annotated[
+        bool, typer.Option("--calibration-force", help="Calibrate on test pictures where there are no others.")
+    ] = False,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="A TOML file that says how INT8 is made (export/recipes).")
+    ] = None,
+    target_accuracy: Annotated[
+        float | None, typer.Option("--target-accuracy", help="Top-1 in percent that verify is to hold it to.")
     ] = None,
     network: Annotated[
         Path | None,
@@ -49,18 +69,21 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there already.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a bundle of a trained Keras model: the Keras file and ONNX fp32, proved to compute the same.
+    """Make a bundle of a trained Keras model: ONNX in fp32, fp16, int8 and int8-trt, each proved.
 
-    The written ONNX file is loaded and run in OpenVINO, and in ONNX Runtime
-    where that is installed, at two batch sizes. It must be within 1e-5 of Keras
-    with the same top-1 everywhere; else no bundle is written and the exit code
-    is 2. Models trained on any Keras backend and in mixed precision are taken.
+    Every written file is loaded by the runtimes that it is for and compared
+    with Keras at two batch sizes; one that is off leaves no bundle and exit
+    code 2. INT8 needs FER-2013's Training pictures to calibrate with; without
+    any, fp32 and fp16 are made. int8 is for CPUs and gives the same answers
+    with and without VNNI; int8-trt is for TensorRT.
 
     Examples:
 
       fer-deploy export runs/first/model.keras
 
       fer-deploy export model.keras --output bundles/mine --data fer2013.zip --overwrite
+
+      fer-deploy export model.keras --precision fp16 --target-accuracy 64.02
 
       fer-deploy export model.keras --json > export.json
 
@@ -69,13 +92,28 @@ def export(
     """
     from fer_deploy.exporting import export_bundle
     from fer_deploy.exporting.foreign import foreign_contract
+    from fer_deploy.exporting.given import parse_precisions, with_count, with_target
+    from fer_deploy.exporting.recipe import Recipe, load_recipe
 
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # conversion and comparison run on the CPU: claim no GPU memory for them
     foreign = foreign_contract(
         network, input_size=input_size, channels=channels, scale=scale, classes=classes, logits=logits
     )
+    chosen = load_recipe(recipe) if recipe else Recipe()
     with steps() as report:
-        bundle = export_bundle(model, output, name=name, data=data, network=foreign, overwrite=overwrite, report=report)
+        bundle = export_bundle(
+            model,
+            output,
+            name=name,
+            precisions=parse_precisions(precision),
+            data=data,
+            calibration=calibration,
+            force_calibration=calibration_force,
+            recipe=with_count(with_target(chosen, target_accuracy), calibration_count),
+            network=foreign,
+            overwrite=overwrite,
+            report=report,
+        )
     if as_json:
         print(json.dumps(_as_json(bundle), indent=2))
     else:
@@ -89,15 +127,16 @@ def _as_json(bundle: Bundle) -> dict[str, Any]:
     rows = [
         {
             "backend": entry["backend"],
-            "precision": artefact.precision,
-            "effective": "fp32",
-            "simulated": False,
+            "precision": entry["precision"],
+            "effective": entry["effective"],
+            "simulated": entry["simulated"],
             "device": "cpu",
             "runtime": entry["runtime"],
             "batch": entry["batch"],
             "n": entry["n"],
             "agreement": entry["agreement"],
             "max_abs_difference": entry["max_abs_difference"],
+            "mean_abs_difference": entry["mean_abs_difference"],
             "pictures": entry["pictures"],
             "status": "ok",
             "reason": None,
@@ -122,15 +161,22 @@ def _print_tables(bundle: Bundle) -> None:
     files = Table("file", "precision", title=f"Bundle {bundle.name}", title_justify="left")
     files.add_column("size", justify="right")
     files.add_column("SHA-256")
-    proof = Table("runtime", title_justify="left")
-    for column in ("batch", "pictures", "max difference", "same top-1"):
+    proof = Table("precision", "runtime", "computed in", title_justify="left")
+    for column in ("same top-1", "mean", "max difference"):
         proof.add_column(column, justify="right")
     for artefact in bundle.artefacts:
-        files.add_row(artefact.file, artefact.precision, f"{artefact.size / 1e6:.2f} MB", artefact.sha256[:16])
-        for entry in artefact.made_with.get("parity", ()):
-            proof.title = f"Compared with Keras: {entry['pictures']}"
-            difference, agreement = f"{entry['max_abs_difference']:.1e}", f"{entry['agreement']:.2%}"
-            proof.add_row(entry["runtime"], str(entry["batch"]), str(entry["n"]), difference, agreement)
+        kind = "Keras's answers" if artefact.format == "outputs" else artefact.precision
+        files.add_row(artefact.file, kind, f"{artefact.size / 1e6:.2f} MB", artefact.sha256[:16])
+        entries = artefact.made_with.get("parity", ())
+        for (precision, runtime), group in groupby(entries, key=lambda entry: (entry["precision"], entry["runtime"])):
+            one, *others = group  # one entry per batch size: the worst counts
+            proof.title = f"Compared with Keras: {one['pictures']}"
+            computed = one["effective"] + (", simulated" if one["simulated"] else "")
+            mean, largest = (
+                max(entry[f"{name}_abs_difference"] for entry in (one, *others)) for name in ("mean", "max")
+            )
+            agreement = min(entry["agreement"] for entry in (one, *others))
+            proof.add_row(precision, runtime, computed, f"{agreement:.2%}", f"{mean:.1e}", f"{largest:.1e}")
     console = Console(highlight=False)
     console.print(files)
     console.print(proof)

@@ -11,6 +11,8 @@ Stage = Callable[[str, int, int], None]
 """Called with what is under way, what of it is done, and its total."""
 Step = Callable[[str], None]
 """Called with a line that names the step that begins."""
+LASTING = "Left out"
+"""How a line begins that says what was not done: it stays on the terminal."""
 
 
 @contextmanager
@@ -54,4 +56,11 @@ def steps() -> Iterator[Step]:
         yield lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
         return
     with console.status("Starting") as status:
-        yield lambda line: status.update(f"{line} ...")
+
+        def show(line: str) -> None:
+            if line.startswith(LASTING):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            else:
+                status.update(f"{line} ...")
+
+        yield show

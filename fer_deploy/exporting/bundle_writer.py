@@ -8,10 +8,16 @@ from pathlib import Path
 
 from fer_deploy.bundle import MANIFEST, Bundle
 from fer_deploy.errors import BundleError, OutputError
+from fer_deploy.evaluation.keras_outputs import OUTPUTS_FILE
 from fer_deploy.files import written_whole
 
 KERAS_FILE = "model.keras"
 ONNX_FILE = "model.onnx"
+ONNX_FILES = {
+    "fp32": ONNX_FILE,
+    **{precision: f"model.{precision}.onnx" for precision in ("fp16", "int8", "int8-trt")},
+}
+"""Precision -> file name."""
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -49,7 +55,7 @@ def _bundle_files(folder: Path) -> set[str]:
     """Names at the top of a bundle's folder that belong to the bundle; none where there is no manifest."""
     if not (folder / MANIFEST).is_file():
         return set()
-    names = {MANIFEST, KERAS_FILE, ONNX_FILE}
+    names = {MANIFEST, KERAS_FILE, OUTPUTS_FILE, *ONNX_FILES.values()}
     with suppress(BundleError):  # damaged: the names that export writes are known all the same
         names.update(artefact.file.partition("/")[0] for artefact in Bundle.load(folder).artefacts)
     return names

@@ -5,23 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 from fer_deploy.backends.quiet import quiet
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle import Artefact, Bundle, describe_file
 from fer_deploy.errors import UsageError
+from fer_deploy.evaluation.keras_outputs import RecordedPartition, fingerprint, write_outputs
+from fer_deploy.evaluation.probe import probe_images
 from fer_deploy.exporting import onnx
-from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILE, check_output, new_folder
+from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILES, check_output, new_folder
 from fer_deploy.exporting.foreign import ForeignContract
+from fer_deploy.exporting.fp16 import to_fp16
+from fer_deploy.exporting.given import Given, gather
 from fer_deploy.exporting.hdf5_file import check_model_file
+from fer_deploy.exporting.int8.qdq import CPU, TENSORRT
+from fer_deploy.exporting.int8.quantise import quantise, quantiser
 from fer_deploy.exporting.keras_file import LoadedModel, load_keras_file
-from fer_deploy.exporting.parity import PictureSet, check_parity, parity_pictures
+from fer_deploy.exporting.parity import Parity, check_parity, keras_answers
+from fer_deploy.exporting.recipe import Recipe
 from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
 
 Report = Callable[[str], None]
+Extra = Callable[[Bundle, Report], Sequence[Artefact]]
+"""Adds files to a bundle in the making (engines, ...) and returns their entries."""
 METRICS_FILE: Final = "metrics.json"
 
 
@@ -30,32 +39,47 @@ def export_bundle(
     output: str | Path,
     *,
     name: str | None = None,
+    precisions: Sequence[str] | None = None,
     data: str | Path | None = None,
+    calibration: str | Path | None = None,
+    force_calibration: bool = False,
+    recipe: Recipe | None = None,
     network: ForeignContract | None = None,
+    extras: Sequence[Extra] = (),
     overwrite: bool = False,
     report: Report = lambda line: None,
 ) -> Bundle:
-    """Makes a bundle of a trained Keras model: the Keras file and ONNX fp32, proved to compute the same.
+    """Makes a bundle of a trained Keras model: the Keras file and an ONNX file per precision, each proved.
 
     Args:
         model_path: A ``.keras`` file, trained on any Keras backend: input (N, 48, 48, 1), gray pixels 0..255; output
             (N, 7), probabilities in FER-2013's class order. Mixed precision is rebuilt in float32. An old ``.h5`` too.
         output: The bundle's folder, written whole or not at all.
         name: What the model is called in tables; the output folder's name where None.
-        data: FER-2013 in any form; its PublicTest pictures are then compared, else a built-in set is.
+        precisions: Of ``fp32``, ``fp16``, ``int8``, ``int8-trt``; None for all that can be made with what is given.
+            fp32 always is, since the others are made of it.
+        data: FER-2013 in any form; its PublicTest pictures are then compared, else a built-in set is, and Keras's
+            answers to its test pictures are recorded.
+        calibration: FER-2013 whose Training partition INT8 is calibrated on; ``data`` where None.
+        force_calibration: Whether test pictures are taken where there is no Training partition.
+        recipe: How INT8 is made, and the accuracy that ``verify`` is to hold the bundle to.
         network: What the model takes and gives where that is not as above: it is then wrapped to be so.
+        extras: Called in turn with the bundle, all ONNX files proved but no manifest written; each returns the
+            artefacts that it added to the bundle's folder.
         overwrite: Whether a bundle that lies at ``output`` is replaced.
-        report: Called with one line before each step.
+        report: Called with one line before each step, and one that begins with "Left out" for what is not made.
 
     Returns:
         The bundle as it lies in ``output``; each ONNX artefact's ``made_with["parity"]`` says what was compared.
 
     Raises:
-        MissingDependencyError: TensorFlow, tf2onnx, onnx or onnxslim is not installed.
-        UsageError: The name is empty or unprintable, or Keras is already loaded on another backend in this process.
-        ModelError: The file is not a model of this contract or not what ``network`` says, does not convert, or
-            computes otherwise in ONNX.
-        DataError: ``data`` is not FER-2013.
+        MissingDependencyError: TensorFlow, tf2onnx, onnx or onnxslim is not installed, or ONNX Runtime where INT8 is
+            asked for.
+        UsageError: The name is empty or unprintable, a precision is unknown, INT8 is asked for and there is nothing to
+            calibrate it on, or Keras is already loaded on another backend in this process.
+        ModelError: The file is not a model of this contract or not what ``network`` says, does not convert, or a form
+            computes otherwise than Keras.
+        DataError: ``data`` or ``calibration`` is not FER-2013.
         OutputError: ``output`` is taken or cannot be written.
     """
     source, target = Path(model_path), Path(output)
@@ -64,19 +88,26 @@ def export_bundle(
         raise UsageError(f"The name {title!r} is no name for a bundle: give one of printable characters with --name")
     check_output(target, overwrite)
     check_model_file(source)
-    pictures = parity_pictures(Path(data) if data is not None else None)
+    given = gather(precisions, data, calibration, force_calibration, recipe or Recipe(), report)
     report("Loading TensorFlow")
     with quiet():
         tools = import_toolchain()
         report(f"Reading {source}")
         loaded = load_keras_file(source, tools, network)
         with new_folder(target) as folder:
-            _fill(folder, source, loaded, pictures, tools, title, report)
+            _fill(folder, source, loaded, given, tools, title, extras, report)
     return Bundle.load(target)
 
 
 def _fill(
-    folder: Path, source: Path, loaded: LoadedModel, pictures: PictureSet, tools: Toolchain, name: str, report: Report
+    folder: Path,
+    source: Path,
+    loaded: LoadedModel,
+    given: Given,
+    tools: Toolchain,
+    name: str,
+    extras: Sequence[Extra],
+    report: Report,
 ) -> None:
     """Writes every file of the bundle into a folder, the manifest last."""
     content = source.read_bytes()
@@ -85,20 +116,62 @@ def _fill(
         loaded.model.save(folder / KERAS_FILE)
     else:
         (folder / KERAS_FILE).write_bytes(content)
-    report("Converting to ONNX")
-    (folder / ONNX_FILE).write_bytes(onnx.convert(loaded.model, digest, tools))
     saved_with = {"keras": tools.keras.__version__, "rebuilt_from": list(loaded.saved_policies)}
     if loaded.network is not None:
         saved_with["network"] = asdict(loaded.network)
-    artefacts = (
-        describe_file(folder, KERAS_FILE, "keras", "fp32", saved_with),
-        describe_file(folder, ONNX_FILE, "onnx", "fp32", onnx.made_with(tools)),
-    )
-    bundle = Bundle(folder, name, digest, artefacts, training_summary(source.with_name(METRICS_FILE), report))
-    report(f"Comparing with Keras: {pictures.name}")
-    proof = [asdict(entry) for entry in check_parity(bundle, pictures)]
-    proved = replace(artefacts[1], made_with={**artefacts[1].made_with, "parity": proof})
-    replace(bundle, artefacts=(artefacts[0], proved)).save()
+    keras = describe_file(folder, KERAS_FILE, "keras", "fp32", saved_with)
+    report("Converting to ONNX")
+    forms = _write_forms(folder, onnx.convert(loaded.model, digest, tools), given, tools, report)
+    target = given.recipe.target_accuracy / 100 or None
+    training = training_summary(source.with_name(METRICS_FILE), report)
+    bundle = Bundle(folder, name, digest, (keras, *forms), training, target)
+    report(f"Comparing with Keras: {given.pictures.name}")
+    answers = keras_answers(bundle, [probe_images(), given.pictures.images, *given.tests.values()])
+    found = check_parity(bundle, given.pictures, answers[1])
+    proved = [_with_proof(form, found) for form in forms]
+    recorded = {
+        name: RecordedPartition(fingerprint(images), probabilities)
+        for (name, images), probabilities in zip(given.tests.items(), answers[2:], strict=True)
+    }
+    file = write_outputs(folder, probe=answers[0], partitions=recorded)
+    outputs = describe_file(folder, file, "outputs", "fp32", {"partitions": sorted(recorded)})
+    bundle = replace(bundle, artefacts=(keras, *proved, outputs))
+    for extra in extras:
+        bundle = replace(bundle, artefacts=(*bundle.artefacts, *extra(bundle, report)))
+    bundle.save()
+
+
+def _write_forms(folder: Path, content: bytes, given: Given, tools: Toolchain, report: Report) -> list[Artefact]:
+    """Writes the ONNX files of all wanted precisions; returns their manifest entries."""
+    made_with = dict(onnx.made_with(tools))
+    contents = {"fp32": (content, made_with)}
+    if "fp16" in given.precisions:
+        report("Converting to fp16")
+        contents["fp16"] = (to_fp16(content), made_with)
+    kinds = [kind for kind in (CPU, TENSORRT) if kind in given.precisions]
+    if kinds and given.calibration is not None:
+        report(f"Quantising to INT8 on {given.calibration.count} {given.calibration.partition} pictures")
+        quantised = quantise(content, given.calibration.images, given.recipe.int8, kinds)
+        how = {
+            "opset": made_with["opset"],
+            "tools": {**made_with["tools"], **quantiser()},
+            "recipe": given.recipe.name,
+            "quantisation": asdict(given.recipe.int8),
+            "calibration": given.calibration.as_dict(),
+        }
+        contents.update((kind, (quantised[kind], how)) for kind in kinds)
+    forms = []
+    for precision, (data, how) in contents.items():
+        (folder / ONNX_FILES[precision]).write_bytes(data)
+        forms.append(describe_file(folder, ONNX_FILES[precision], "onnx", precision, how))
+    return forms
+
+
+def _with_proof(form: Artefact, found: Sequence[Parity]) -> Artefact:
+    """Adds to an ONNX file's entry what was compared; bfloat16 is computed from the fp32 file."""
+    mine = {"fp32": ("fp32", "bf16")}.get(form.precision, (form.precision,))
+    proof = [asdict(entry) for entry in found if entry.precision in mine]
+    return replace(form, made_with={**form.made_with, "parity": proof})
 
 
 def training_summary(metrics: Path, report: Report) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from fer_deploy.bundle import Bundle
 from fer_deploy.errors import MissingDependencyError, ModelError, OutputError, UsageError
 from fer_deploy.exporting import export_bundle
 from fer_deploy.exporting.exporter import training_summary
+from fer_deploy.exporting.parity import Limit
 from fer_deploy.exporting.toolchain import import_toolchain
 
 for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
@@ -31,8 +32,11 @@ def model_path(tiny_model_path: Path, tmp_path: Path) -> Path:
 
 
 def test_bundle_is_complete(tiny_bundle: Bundle, tiny_model_path: Path) -> None:
-    assert sorted(path.name for path in tiny_bundle.path.iterdir()) == ["bundle.json", "model.keras", "model.onnx"]
-    assert [(a.format, a.precision) for a in tiny_bundle.artefacts] == [("keras", "fp32"), ("onnx", "fp32")]
+    files = ["bundle.json", "keras_outputs.npz", "model.fp16.onnx", "model.keras", "model.onnx"]
+    assert sorted(path.name for path in tiny_bundle.path.iterdir()) == files
+    kinds = [("keras", "fp32"), ("onnx", "fp32"), ("onnx", "fp16"), ("outputs", "fp32")]
+    assert [(a.format, a.precision) for a in tiny_bundle.artefacts] == kinds
+    assert tiny_bundle.target_accuracy is None
     assert tiny_bundle.read("keras") == tiny_model_path.read_bytes()
     assert tiny_bundle.source_sha256 == hashlib.sha256(tiny_model_path.read_bytes()).hexdigest()
     assert Bundle.load(tiny_bundle.path) == tiny_bundle
@@ -44,8 +48,8 @@ def test_bundle_carries_its_proof(tiny_bundle: Bundle) -> None:
     assert onnx.made_with["opset"] == 17
     assert set(onnx.made_with["tools"]) == {"keras", "tensorflow", "tf2onnx", "onnx", "onnxslim"}
     for entry in onnx.made_with["parity"]:
-        assert entry["max_abs_difference"] <= 1e-5
-        assert entry["agreement"] == 1
+        assert entry["precision"] in ("fp32", "bf16")
+        assert entry["precision"] == "bf16" or (entry["max_abs_difference"] <= 1e-5 and entry["agreement"] == 1)
     assert {entry["batch"] for entry in onnx.made_with["parity"]} == {1, 37}
 
 
@@ -57,9 +61,12 @@ def test_name_report_and_training_summary(model_path: Path, tmp_path: Path) -> N
     assert bundle.name == "emotions"
     assert bundle.training == {"accuracy": {"PrivateTest": 0.67}, "loss": [None, 1.5]}
     assert lines == [
+        "Left out: int8, int8-trt. INT8 needs Training pictures to calibrate with: "
+        "give FER-2013 with --calibration or --data",
         "Loading TensorFlow",
         f"Reading {model_path}",
         "Converting to ONNX",
+        "Converting to fp16",
         "Comparing with Keras: built-in probe set, 111 pictures",
     ]
 
@@ -96,7 +103,7 @@ def test_existing_bundle_is_kept_or_replaced_as_asked(model_path: Path, tmp_path
 
 
 def test_failed_parity_leaves_no_bundle(model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer_deploy.exporting.parity.TOLERANCE", 0.0)
+    monkeypatch.setattr("fer_deploy.exporting.parity.LIMITS", {"fp32": Limit(0, 0, 1)})
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ModelError, match="does not compute what Keras computes"):
         export_bundle(model_path, tmp_path / "bundle")

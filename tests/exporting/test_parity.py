@@ -13,6 +13,8 @@ import pytest
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
 from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.data import load_fer2013
+from fer_deploy.data.fer2013 import Fer2013, Partition
 from fer_deploy.errors import DataError, ModelError
 from fer_deploy.exporting.parity import PictureSet, check_parity, parity_pictures
 
@@ -46,10 +48,10 @@ def answering(function: Callable[[Any], Any]) -> type[Backend]:
     """Makes a backend that answers as a function does."""
 
     class Fake(Backend):
-        name, install, precisions = "fake", (), ("fp32",)
+        name, install, precisions = "fake", (), ("fp32", "bf16", "fp16", "int8", "int8-trt")
 
         def _load(self) -> None:
-            self.runtime, self.effective = "fake 1", "fp32"
+            self.runtime, self.effective = "fake 1", self.precision
 
         def _infer(self, batch: Any) -> Any:
             return np.asarray(function(batch), dtype=np.float32)
@@ -66,16 +68,22 @@ def even(batch: Any) -> Any:
 def test_runtimes_and_batches(tiny_bundle: Bundle, pictures: PictureSet) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
     results = check_parity(tiny_bundle, pictures)
-    assert [(r.backend, r.batch, r.n) for r in results] == [
+    fp32 = [result for result in results if result.precision == "fp32"]
+    assert [(r.backend, r.batch, r.n) for r in fp32] == [
         ("onnx", 1, 37), ("onnx", 37, 111), ("openvino", 1, 37), ("openvino", 37, 111),
     ]  # fmt: skip
-    assert all(result.agreement == 1 and result.max_abs_difference <= 1e-5 for result in results)
+    assert all(result.agreement == 1 and result.max_abs_difference <= 1e-5 for result in fp32)
     assert {result.pictures for result in results} == {"built-in probe set, 111 pictures"}
+    fp16 = [result for result in results if result.precision == "fp16"]
+    assert {(r.backend, r.batch, r.effective) for r in fp16} == {
+        (name, batch, "fp32") for name in ("onnx", "openvino") for batch in (1, 37)
+    }
+    assert all(1e-6 < result.max_abs_difference < 0.02 for result in fp16)
 
 
 def test_without_onnxruntime(tiny_bundle: Bundle, pictures: PictureSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert [result.backend for result in check_parity(tiny_bundle, pictures)] == ["openvino", "openvino"]
+    assert {result.backend for result in check_parity(tiny_bundle, pictures)} == {"openvino"}
 
 
 def test_the_tiny_model_tells_the_pictures_apart(tiny_bundle: Bundle, pictures: PictureSet) -> None:
@@ -105,7 +113,7 @@ def test_batch_that_is_not_free_is_found(
 
 
 def test_file_that_does_not_load(pictures: PictureSet, with_onnx: Callable[[bytes], Bundle]) -> None:
-    with pytest.raises(ModelError, match="The exported file does not run") as caught:
+    with pytest.raises(ModelError, match="The exported fp32 file does not run") as caught:
         check_parity(with_onnx(b"\x08\x08"), pictures)  # an ONNX file without a graph
     assert "\n" not in str(caught.value)
 
@@ -144,27 +152,25 @@ def test_what_is_no_probability_is_refused(
         check_parity(tiny_bundle, pictures)
 
 
-def test_pictures_of_what_is_not_fer2013(tmp_path: Path) -> None:
-    with pytest.raises(DataError):
-        parity_pictures(tmp_path)
+def test_a_data_set_without_test_pictures() -> None:
+    with pytest.raises(DataError, match="has no partition PublicTest"):
+        parity_pictures(dataset("Training"))
 
 
 @pytest.mark.parametrize(("names", "chosen"), [(("Training", "PublicTest"), "PublicTest"), (("Test",), "Test")])
-def test_unseen_pictures_are_chosen(names: tuple[str, ...], chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fer_deploy.data.fer2013 import Fer2013, Partition
-
-    def fake(_: Path) -> Fer2013:
-        images = np.arange(40 * 48 * 48, dtype=np.uint32).astype(np.uint8).reshape(40, 48, 48)
-        partition = Partition(images, np.zeros(40, np.uint8), tuple(map(str, range(40))))
-        return Fer2013(Path("x"), "zip", dict.fromkeys(names, partition))
-
-    monkeypatch.setattr("fer_deploy.data.load_fer2013", fake)
-    found = parity_pictures(Path("x"))
+def test_unseen_pictures_are_chosen(names: tuple[str, ...], chosen: str) -> None:
+    found = parity_pictures(dataset(*names))
     assert (found.name, found.images.shape) == (f"FER-2013 {chosen}, 40 pictures", (40, 48, 48, 1))
+
+
+def dataset(*names: str) -> Fer2013:
+    images = np.arange(40 * 48 * 48, dtype=np.uint32).astype(np.uint8).reshape(40, 48, 48)
+    partition = Partition(images, np.zeros(40, np.uint8), tuple(map(str, range(40))))
+    return Fer2013(Path("x"), "zip", dict.fromkeys(names, partition))
 
 
 @pytest.mark.fer2013
 def test_real_pictures(tiny_bundle: Bundle, fer2013_path: Path) -> None:
-    real = parity_pictures(fer2013_path)
+    real = parity_pictures(load_fer2013(fer2013_path))
     assert real.name == "FER-2013 PublicTest, 512 pictures"
     check_parity(tiny_bundle, real)

@@ -1,0 +1,155 @@
+"""What an export is given besides the model: which precisions to make, and pictures to calibrate and compare on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.bundle import PRECISIONS
+from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TEST, TRAINING, Fer2013
+from fer_deploy.errors import MissingDependencyError, UsageError
+from fer_deploy.exporting.calibration import Calibration, draw_calibration
+from fer_deploy.exporting.int8.qdq import CPU, TENSORRT
+from fer_deploy.exporting.parity import PictureSet, parity_pictures
+from fer_deploy.exporting.recipe import Recipe
+
+ALL: Final = "all"
+_NEEDS: Final = "INT8 needs Training pictures to calibrate with: give FER-2013 with --calibration or --data"
+_INSTALL: Final = ("fer-deploy[export,onnx]", "fer-deploy[export,gpu]")
+
+
+@dataclass(frozen=True)
+class Given:
+    """All that an export needs besides the model.
+
+    Args:
+        precisions: What is made, fp32 first.
+        calibration: Pictures to calibrate INT8 with; None where none is made.
+        pictures: What to compare on.
+        tests: Test partition -> pictures, uint8, shape (N, 48, 48, 1): Keras's answers to them are recorded.
+        recipe: How INT8 is made.
+    """
+
+    precisions: tuple[str, ...]
+    calibration: Calibration | None
+    pictures: PictureSet
+    tests: Mapping[str, NDArray[np.uint8]]
+    recipe: Recipe
+
+
+def parse_precisions(text: str) -> tuple[str, ...] | None:
+    """Reads ``all`` (None: all that can be made) or precisions with commas between them.
+
+    Raises:
+        UsageError: One is unknown.
+    """
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in (*PRECISIONS, ALL)]
+    if unknown:
+        raise UsageError(f"There is no precision {unknown[0]!r:.40}; there are: {', '.join(PRECISIONS)}, and all")
+    return None if ALL in names else tuple(names)
+
+
+def gather(
+    precisions: Sequence[str] | None,
+    data: str | Path | None,
+    calibration: str | Path | None,
+    force_calibration: bool,
+    recipe: Recipe,
+    report: Callable[[str], None],
+) -> Given:
+    """Reads the data sets and decides what can be made; arguments as those of ``export_bundle``.
+
+    Raises:
+        UsageError: A precision is unknown, or INT8 is asked for without pictures to calibrate it on.
+        MissingDependencyError: INT8 is asked for without ONNX Runtime, which quantises.
+        DataError: A data set is not FER-2013.
+    """
+    unknown = [name for name in precisions or () if name not in PRECISIONS]
+    if unknown:
+        raise UsageError(f"There is no precision {unknown[0]!r:.40}; there are: {', '.join(PRECISIONS)}")
+    wanted = tuple(name for name in PRECISIONS if name in (precisions or PRECISIONS) or name == "fp32")
+    dataset = _load(data, report)
+    drawn, reason = None, ""
+    if {CPU, TENSORRT} & set(wanted):
+        drawn, reason = _calibration(dataset, data, calibration, force_calibration, recipe, report)
+    if reason:
+        if precisions is not None:
+            raise UsageError(reason)
+        report(f"Left out: {CPU}, {TENSORRT}. {reason}")
+        wanted = tuple(name for name in wanted if name not in (CPU, TENSORRT))
+    if drawn is not None and find_spec("onnxruntime") is None:
+        missing = MissingDependencyError("What an INT8 export needs (onnxruntime)", *_INSTALL)
+        if precisions is not None:
+            raise missing
+        report(f"Left out: {CPU}, {TENSORRT}. {missing}")
+        wanted, drawn = tuple(name for name in wanted if name not in (CPU, TENSORRT)), None
+    tests = {} if dataset is None else {name: dataset.partitions[name] for name in _tests(dataset)}
+    images = {name: np.ascontiguousarray(partition.images[..., None]) for name, partition in tests.items()}
+    return Given(wanted, drawn, parity_pictures(dataset), images, recipe)
+
+
+def with_target(recipe: Recipe, percent: float | None) -> Recipe:
+    """The recipe with another accuracy to hold the bundle to, in percent; as it is where None.
+
+    Raises:
+        UsageError: It is no percentage.
+    """
+    if percent is None:
+        return recipe
+    try:
+        return dataclasses.replace(recipe, target_accuracy=percent)
+    except ValueError as error:
+        raise UsageError(f"--target-accuracy is wrong: {error}") from error
+
+
+def with_count(recipe: Recipe, count: int | None) -> Recipe:
+    """The recipe with another number of calibration pictures; as it is where None.
+
+    Raises:
+        UsageError: It is no such number.
+    """
+    if count is None:
+        return recipe
+    try:
+        return dataclasses.replace(recipe, int8=dataclasses.replace(recipe.int8, count=count))
+    except ValueError as error:
+        raise UsageError(f"--calibration-count is wrong: {error}") from error
+
+
+def _load(path: str | Path | None, report: Callable[[str], None]) -> Fer2013 | None:
+    if path is None:
+        return None
+    from fer_deploy.data import load_fer2013
+
+    report(f"Reading {path}")
+    return load_fer2013(path)
+
+
+def _calibration(
+    dataset: Fer2013 | None,
+    data: str | Path | None,
+    calibration: str | Path | None,
+    force: bool,
+    recipe: Recipe,
+    report: Callable[[str], None],
+) -> tuple[Calibration | None, str]:
+    """Draws the calibration pictures, or says why there are none."""
+    same = calibration is None or (data is not None and Path(calibration) == Path(data))
+    source = dataset if same else _load(calibration, report)
+    if source is None:
+        return None, _NEEDS
+    if calibration is None and not force and TRAINING not in source.partitions:
+        return None, f"{source.source} has only test pictures. {_NEEDS}"
+    return draw_calibration(source, recipe.int8.count, recipe.int8.seed, force=force), ""
+
+
+def _tests(dataset: Fer2013) -> list[str]:
+    return [name for name in (PUBLIC, PRIVATE, TEST) if name in dataset.partitions]

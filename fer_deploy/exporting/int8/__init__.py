@@ -1,0 +1,1 @@
+"""INT8 files: ``quantise`` makes them, the rest are its steps."""

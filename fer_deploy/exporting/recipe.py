@@ -1,0 +1,110 @@
+"""Recipes of an export: everything that decides what its files compute, as frozen dataclasses that TOML overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from fer_deploy.errors import UsageError
+from fer_deploy.exporting.int8.ranges import METHODS
+from fer_deploy.exporting.int8.rounding import ROUNDINGS
+
+MAX_COUNT: Final = 28_709
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How INT8 files are made; ``export/README.md`` has what each choice gains.
+
+    Args:
+        method: How activation ranges are chosen: ``min-max``, ``percentile``, ``entropy`` or ``mse``.
+        percentile: Share of values that ``percentile`` keeps, in percent.
+        count: Calibration pictures, drawn alike from every class.
+        seed: Of the draw.
+        equalise: Strength of equalisation between convolutions, 0 (none) to 1.
+        rounding: Of weights: ``nearest``, or ``compensated``: what one loses the others make good.
+        per_channel: Whether int8 has a scale per output channel of a convolution.
+        per_channel_trt: The same for int8-trt. One scale for all lets TensorRT for RTX fuse more into the convolution,
+            but only networks whose channels are much alike bear it.
+    """
+
+    method: str = "mse"
+    percentile: float = 99.99
+    count: int = 512
+    seed: int = 0
+    equalise: float = 0.7
+    rounding: str = "compensated"
+    per_channel: bool = True
+    per_channel_trt: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for name, allowed in (("method", METHODS), ("rounding", ROUNDINGS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
+        if not 50 <= self.percentile <= 100:
+            raise ValueError(f"percentile is {self.percentile}, expected 50 to 100")
+        if not 1 <= self.count <= MAX_COUNT:
+            raise ValueError(f"count is {self.count}, expected 1 to {MAX_COUNT:,}")
+        if not 0 <= self.equalise <= 1:
+            raise ValueError(f"equalise is {self.equalise}, expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole export.
+
+    Args:
+        name: What it is called in the manifest.
+        target_accuracy: Top-1 accuracy in percent that ``verify`` holds the bundle to; 0 for none.
+        int8: How INT8 files are made.
+    """
+
+    name: str = "built-in"
+    target_accuracy: float = 0.0
+    int8: Quantisation = field(default_factory=Quantisation)
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        if not 0 <= self.target_accuracy <= 100:
+            raise ValueError(f"target_accuracy is {self.target_accuracy}, expected percent, 0 to 100")
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Reads a recipe: a TOML file with the keys of ``Recipe`` and a table ``[int8]`` of those of ``Quantisation``.
+
+    Raises:
+        UsageError: The file is unreadable, not TOML, or has an unknown key or a value that cannot be.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"The recipe {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"The recipe {path} is not valid TOML: {error}") from error
+    try:
+        table = raw.pop("int8", {})
+        if not isinstance(table, dict):
+            raise ValueError(f"int8 is {table!r:.40}, expected a table")
+        quantisation = dataclasses.replace(Quantisation(), **_values(Quantisation(), table))
+        return dataclasses.replace(Recipe(name=path.stem), int8=quantisation, **_values(Recipe(), raw))
+    except ValueError as error:
+        raise UsageError(f"The recipe {path} is wrong: {error}") from error
+
+
+def _values(defaults: Any, table: dict[str, Any]) -> dict[str, Any]:
+    """Checks a table's keys and types against a dataclass."""
+    values = {}
+    for key, value in table.items():
+        if key not in {f.name for f in dataclasses.fields(defaults)} or key == "int8":
+            raise ValueError(f"there is no key {key!r:.40}")
+        kind = type(getattr(defaults, key))
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise ValueError(f"{key} is {value!r:.40}, expected a {kind.__name__}")
+        values[key] = value
+    return values
