@@ -46,6 +46,12 @@ def export(
     target_accuracy: Annotated[
         float | None, typer.Option("--target-accuracy", help="Top-1 in percent that verify is to hold it to.")
     ] = None,
+    engine: Annotated[
+        bool, typer.Option("--engine", help="Build TensorRT engines too, for the GPU that is here or for --target.")
+    ] = False,
+    target: Annotated[
+        str, typer.Option("--target", help="GPUs to build for, without one: sm86,sm89 (needs TensorRT for RTX).")
+    ] = "",
     network: Annotated[
         Path | None,
         typer.Option("--network", help="A TOML file with what the options below say.", rich_help_panel=FOREIGN),
@@ -85,17 +91,27 @@ def export(
 
       fer-deploy export model.keras --precision fp16 --target-accuracy 64.02
 
+      fer-deploy export model.keras --data fer2013.zip --engine --target sm86,sm89
+
       fer-deploy export model.keras --json > export.json
 
       fer-deploy export their.h5 --input-size 64x64 --channels 1 --scale -1,1
       --classes angry,disgust,fear,happy,sad,surprise,neutral
     """
+    from fer_deploy.errors import UsageError
     from fer_deploy.exporting import export_bundle
+    from fer_deploy.exporting.engines import engine_step, parse_targets
     from fer_deploy.exporting.foreign import foreign_contract
     from fer_deploy.exporting.given import parse_precisions, with_count, with_target
     from fer_deploy.exporting.recipe import Recipe, load_recipe
 
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # conversion and comparison run on the CPU: claim no GPU memory for them
+    if target and not engine:
+        raise UsageError("--target says what --engine builds for: give both")
+    extras = [engine_step(parse_targets(target))] if engine else []
+    if engine and not target:
+        os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # the GPU must be seen, and is not TensorFlow's to fill
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # conversion and comparison run on the CPU
     foreign = foreign_contract(
         network, input_size=input_size, channels=channels, scale=scale, classes=classes, logits=logits
     )
@@ -111,6 +127,7 @@ def export(
             force_calibration=calibration_force,
             recipe=with_count(with_target(chosen, target_accuracy), calibration_count),
             network=foreign,
+            extras=extras,
             overwrite=overwrite,
             report=report,
         )
@@ -144,7 +161,18 @@ def _as_json(bundle: Bundle) -> dict[str, Any]:
         for artefact in bundle.artefacts
         for entry in artefact.made_with.get("parity", ())
     ]
-    files = [{"file": a.file, "precision": a.precision, "size": a.size, "sha256": a.sha256} for a in bundle.artefacts]
+    files = [
+        {
+            "file": a.file,
+            "format": a.format,
+            "precision": a.precision,
+            "target": a.target,
+            "size": a.size,
+            "sha256": a.sha256,
+            "build_elsewhere": a.made_with.get("build_elsewhere", {}),
+        }
+        for a in bundle.artefacts
+    ]
     return {
         "schema": 1,
         "machine": machine_info(),
@@ -180,4 +208,19 @@ def _print_tables(bundle: Bundle) -> None:
     console = Console(highlight=False)
     console.print(files)
     console.print(proof)
+    for line in _engine_lines(bundle):
+        console.print(line, markup=False, soft_wrap=True)
     console.print(f"Written: {bundle.path}", markup=False, soft_wrap=True)
+
+
+def _engine_lines(bundle: Bundle) -> list[str]:
+    """Says of each engine what its convolutions read and write, and how to build such engines elsewhere."""
+    lines = []
+    for artefact in bundle.artefacts:
+        made = artefact.made_with
+        if artefact.format == "engine":
+            convolutions = made.get("built", {}).get("convolutions", {})
+            told = ", ".join(f"{n} convolutions {types}" for types, n in convolutions.items()) or "built"
+            lines.append(f"{artefact.file}: {told} ({made['runtime']} {made['version']}, {made['seconds']} s)")
+    commands = [line for a in bundle.artefacts for line in a.made_with.get("build_elsewhere", {}).values()]
+    return [*lines, "", "The same engines elsewhere, in the bundle's folder:", *commands, ""]

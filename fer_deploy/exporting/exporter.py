@@ -17,6 +17,7 @@ from fer_deploy.evaluation.keras_outputs import RecordedPartition, fingerprint, 
 from fer_deploy.evaluation.probe import probe_images
 from fer_deploy.exporting import onnx
 from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILES, check_output, new_folder
+from fer_deploy.exporting.engines import ENGINE_PRECISIONS, trtexec_lines
 from fer_deploy.exporting.foreign import ForeignContract
 from fer_deploy.exporting.fp16 import to_fp16
 from fer_deploy.exporting.given import Given, gather
@@ -163,7 +164,10 @@ def _write_forms(folder: Path, content: bytes, given: Given, tools: Toolchain, r
     forms = []
     for precision, (data, how) in contents.items():
         (folder / ONNX_FILES[precision]).write_bytes(data)
-        forms.append(describe_file(folder, ONNX_FILES[precision], "onnx", precision, how))
+        form = describe_file(folder, ONNX_FILES[precision], "onnx", precision, how)
+        if precision in ENGINE_PRECISIONS:
+            form = replace(form, made_with={**how, "build_elsewhere": trtexec_lines(form)})
+        forms.append(form)
     return forms
 
 
