@@ -15,6 +15,8 @@ from fer_deploy.errors import ModelError
 
 FLOAT32_INPUTS: Final = {"Resize": (1, 2)}
 """Inputs that ONNX wants in float32 whatever the rest is in: regions and scales."""
+PIXELS: Final = ("Cast", "Reshape", "Transpose", "Resize", "Round")
+"""What may be done to the picture itself, before anything is computed of it."""
 LARGEST: Final = float(np.finfo(np.float16).max)
 
 
@@ -38,13 +40,18 @@ def to_fp16(content: bytes) -> bytes:
     for tensor in graph.initializer:
         if tensor.data_type == kinds.FLOAT and tensor.name not in kept:
             tensor.CopyFrom(_halved(tensor))
+    resized = _resized(graph)
     for node in graph.node:
+        if resized and node.output[0] in resized:
+            continue
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == kinds.FLOAT:
                 attribute.i = kinds.FLOAT16
             elif attribute.t.data_type == kinds.FLOAT and not kept.intersection(node.output):
                 attribute.t.CopyFrom(_halved(attribute.t))
     del graph.value_info[:]
+    if resized:
+        _cast_after(graph, resized[-1])
     _cast_back(graph)
     try:
         onnx.checker.check_model(proto, full_check=True)
@@ -61,6 +68,31 @@ def _halved(tensor: Any) -> Any:
     if not (np.abs(values) <= LARGEST).all():
         raise ModelError(f"{tensor.name} holds values beyond {LARGEST:,.0f}: the model cannot be brought to fp16")
     return numpy_helper.from_array(values.astype(np.float16), tensor.name)
+
+
+def _resized(graph: Any) -> list[str]:
+    """The tensors from the picture to its resized form, in order; none where it is not resized.
+
+    They stay in float32: halves have eighths at most above 128, and a rounding after that takes other whole numbers.
+    """
+    tensors, tensor, kinds = [], graph.input[0].name, set()
+    while len(users := [node for node in graph.node if tensor in node.input]) == 1 and users[0].op_type in PIXELS:
+        tensor = users[0].output[0]
+        tensors.append(tensor)
+        kinds.add(users[0].op_type)
+    return tensors if "Resize" in kinds else []
+
+
+def _cast_after(graph: Any, tensor: str) -> None:
+    """Casts a tensor to fp16 for all that read it."""
+    from onnx import TensorProto, helper
+
+    half = f"{tensor}.fp16"
+    for node in graph.node:
+        node.input[:] = [half if name == tensor else name for name in node.input]
+    position = next(i for i, node in enumerate(graph.node) if tensor in node.output)
+    cast = helper.make_node("Cast", [tensor], [half], name="cast_pixels", to=TensorProto.FLOAT16)
+    graph.node.insert(position + 1, cast)
 
 
 def _cast_back(graph: Any) -> None:

@@ -111,12 +111,12 @@ def test_same_as_by_hand(tools: Toolchain, tmp_path: Path, options: dict[str, An
         assert_onnx_gives(convert(loaded.model, "0" * 64, tools), images, expected)
 
 
-def assert_onnx_gives(file: bytes, images: Any, expected: Any) -> None:
+def assert_onnx_gives(file: bytes, images: Any, expected: Any, tolerance: float = 1e-5) -> None:
     onnxruntime = pytest.importorskip(
         "onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'"
     )
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(None, {"image": images})[0], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(session.run(None, {"image": images})[0], expected, rtol=0, atol=tolerance)
 
 
 def test_scaling_and_channels_cost_nothing(tools: Toolchain) -> None:
@@ -127,6 +127,25 @@ def test_scaling_and_channels_cost_nothing(tools: Toolchain) -> None:
     proto = tools.onnx.load_from_string(convert(model, "0" * 64, tools))
     kinds = [node.op_type for node in proto.graph.node]
     assert set(kinds[: kinds.index("Conv")]) == {"Cast", "Reshape", "Resize", "Round", "Transpose"}
+
+
+def test_resized_pixels_stay_whole_in_every_precision(tools: Toolchain) -> None:
+    """fp16 resizes and rounds in float32, since halves would round other pixels; INT8 holds 0..255 without loss."""
+    from fer_deploy.exporting.fp16 import to_fp16
+    from fer_deploy.exporting.int8.graph import Graph
+    from fer_deploy.exporting.wrapping import wrap
+
+    contract = contract_of({**PLAIN, "round_pixels": True})
+    model = wrap(Path("their.keras"), make_network(contract, tools), contract, tools)
+    file = convert(model, "0" * 64, tools)
+    graph = Graph(tools.onnx.load_from_string(file).graph)
+    assert graph.pixel_offset(graph.convolutions()[0].source) == 0
+    half = to_fp16(file)
+    kinds = [node.op_type for node in tools.onnx.load_from_string(half).graph.node]
+    assert kinds.index("Resize") < kinds.index("Round") < kinds.index("Cast", 1) < kinds.index("Conv")
+    images = probe_images()
+    expected = np.asarray(model(images.astype(np.float32), training=False))
+    assert_onnx_gives(half, images, expected, tolerance=0.01)
 
 
 def test_bundle_of_a_foreign_network(tools: Toolchain, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ EQUAL_UNDER_SCALING: Final = (
     *("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Dropout"),
 )
 """f(s x) = s f(x) for every s > 0, channel by channel: a factor may be moved through them."""
-PIXELS_PASS: Final = ("Cast", "Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze")
+PIXELS_PASS: Final = ("Cast", "Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Resize", "Round")
 PIXEL_MAX: Final = 255
 
 
