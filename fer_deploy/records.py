@@ -83,7 +83,7 @@ def recorded(bundle: Bundle) -> tuple[Record, ...]:
     A state file that cannot be read or is damaged counts as none: it can be made again.
     """
     known = {artefact.sha256 for artefact in bundle.artefacts}
-    merged = _merge(bundle.verification, _from_state(state_file(bundle)))
+    merged = merge(bundle.verification, _from_state(state_file(bundle)))
     return tuple(record for record in merged if record.artefact_sha256 in known)
 
 
@@ -95,7 +95,7 @@ def keep(bundle: Bundle, records: Iterable[Record]) -> Path:
     """
     new = tuple(records)
     if is_the_users(bundle):
-        dataclasses.replace(bundle, verification=_merge(bundle.verification, new)).save()
+        dataclasses.replace(bundle, verification=merge(bundle.verification, new)).save()
         return bundle.path
     path = state_file(bundle)
     try:
@@ -103,7 +103,7 @@ def keep(bundle: Bundle, records: Iterable[Record]) -> Path:
     except OSError as error:
         raise OutputError(f"{path.parent} cannot be made: {error.strerror}") from error
     with written_whole(path) as partial:
-        text = json.dumps([asdict(record) for record in _merge(_from_state(path), new)], indent=1, allow_nan=False)
+        text = json.dumps([asdict(record) for record in merge(_from_state(path), new)], indent=1, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
     return path
 
@@ -144,7 +144,8 @@ def parse_record(entry: Any) -> Record:
     return record
 
 
-def _merge(old: Iterable[Record], new: Iterable[Record]) -> tuple[Record, ...]:
+def merge(old: Iterable[Record], new: Iterable[Record]) -> tuple[Record, ...]:
+    """Joins records, each new one in the place of an older one of the same key."""
     return tuple({record.key: record for record in (*old, *new)}.values())
 
 

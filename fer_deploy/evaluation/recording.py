@@ -40,9 +40,14 @@ def record(bundle: Bundle, verification: Verification, images: Images, threads: 
     """
     if verification.ground.source == "keras" and is_the_users(bundle):
         bundle = _with_outputs(bundle, verification.split, images, verification.ground.probabilities, threads)
+    return keep(bundle, records_of(verification))
+
+
+def records_of(verification: Verification) -> list[Record]:
+    """Makes a record of every row of a verification with labels, the skipped ones left out; dated today."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     rows = (row for row in verification.rows if row.status != SKIPPED and row.machine)
-    return keep(bundle, [_record(row, verification.split, today) for row in rows])
+    return [_record(row, verification.split, today) for row in rows]
 
 
 def _record(row: Row, split: str, date: str) -> Record:
