@@ -29,6 +29,7 @@ class Quantisation:
         per_channel: Whether int8 has a scale per output channel of a convolution.
         per_channel_trt: The same for int8-trt. One scale for all lets TensorRT for RTX fuse more into the convolution,
             but only networks whose channels are much alike bear it.
+        half_trt: Whether what is not int8 in int8-trt is fp16: TensorRT's convolutions then write halves, not floats.
     """
 
     method: str = "mse"
@@ -39,6 +40,7 @@ class Quantisation:
     rounding: str = "compensated"
     per_channel: bool = True
     per_channel_trt: bool = True
+    half_trt: bool = True
 
     def __post_init__(self) -> None:
         """Checks the values."""

@@ -18,7 +18,9 @@ from fer_deploy.exporting import export_bundle
 from fer_deploy.exporting.bundle_writer import ONNX_FILES
 from fer_deploy.exporting.int8.graph import Graph
 from fer_deploy.exporting.int8.qdq import check_weights
+from fer_deploy.exporting.int8.quantise import quantise
 from fer_deploy.exporting.parity import PictureSet, check_parity
+from fer_deploy.exporting.recipe import Quantisation
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
@@ -173,13 +175,23 @@ def test_weights_of_full_range_are_refused(full_bundle: Bundle) -> None:
         check_weights(model_of(full_bundle, "int8-trt"), "int8")
 
 
-def test_scales_in_half_precision_are_refused(full_bundle: Bundle) -> None:
-    proto = model_of(full_bundle, "int8-trt")
+def test_scales_in_half_precision_are_refused_for_cpus(full_bundle: Bundle) -> None:
+    proto = model_of(full_bundle, "int8")
     scale = next(tensor for tensor in proto.graph.initializer if tensor.name == "relu_1_scale")
     half = onnx.numpy_helper.to_array(scale).astype(np.float16)
     scale.CopyFrom(onnx.numpy_helper.from_array(half, scale.name))
     with pytest.raises(ModelError, match=r"scale of relu_1_QuantizeLinear .* not float32"):
-        check_weights(proto, "int8-trt")
+        check_weights(proto, "int8")
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_what_is_not_int8_for_tensorrt_is_in_halves(full_bundle: Bundle, pictures: np.ndarray, half: bool) -> None:
+    recipe = Quantisation(half_trt=half, rounding="nearest", equalise=0.0)
+    content = quantise(full_bundle.read("onnx"), pictures[:8], recipe, ["int8-trt"])["int8-trt"]
+    graph = onnx.load_from_string(content).graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    scales = {kinds[node.input[1]] for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    assert scales == {onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT}
 
 
 def test_what_tensorrt_refuses_is_refused(full_bundle: Bundle) -> None:

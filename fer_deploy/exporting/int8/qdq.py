@@ -85,8 +85,8 @@ def check_weights(proto: Any, kind: str) -> None:
 
     Args:
         proto: ModelProto.
-        kind: ``int8``: weights must be within -64..64, so that no sum of two products saturates. ``int8-trt``: zero
-            points must be 0 and nothing unsigned. Both: scales must be float32 and there must be int8 weights.
+        kind: ``int8``: weights must be within -64..64, so that no sum of two products saturates, and scales float32.
+            ``int8-trt``: zero points must be 0 and nothing unsigned. Both: there must be int8 weights.
 
     Raises:
         ModelError: It is not so.
@@ -106,7 +106,7 @@ def check_weights(proto: Any, kind: str) -> None:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
             continue
         scale = graph.constants[node.input[1]]
-        if scale.data_type != 1:  # FLOAT
+        if kind == CPU and scale.data_type != 1:  # FLOAT
             raise ModelError(
                 f"The scale of {node.name} in the {kind} file is not float32: ONNX Runtime computes wrongly"
             )

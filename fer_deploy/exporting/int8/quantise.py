@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.errors import MissingDependencyError, ModelError
+from fer_deploy.exporting.fp16 import to_fp16
 from fer_deploy.exporting.int8.equalise import equalise
 from fer_deploy.exporting.int8.graph import PIXEL_MAX, Array, Convolution, Graph
 from fer_deploy.exporting.int8.observe import Extent, Patches, extents, histograms, patches
@@ -22,6 +23,8 @@ from fer_deploy.exporting.int8.rounding import round_weights
 from fer_deploy.exporting.recipe import Quantisation
 
 CENTRE = 128.0
+HALF_OPSET = 19
+"""The first in which Q/DQ take scales in fp16."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def write(observed: Observed, recipe: Quantisation, kind: str) -> bytes:
     proto.CopyFrom(observed.proto)
     graph = Graph(proto.graph)
     symmetric = kind == TENSORRT
+    half = symmetric and recipe.half_trt
     spans = {
         name: choose_range(*counts, recipe.method, percentile=recipe.percentile, symmetric=symmetric)
         for name, counts in observed.counts.items()
@@ -130,6 +134,7 @@ def write(observed: Observed, recipe: Quantisation, kind: str) -> bytes:
             levels=LEVELS[kind],
             per_channel=per_channel,
             noise=size**2 / 12,
+            half=half,
         )
         weights = steps * scale[:, None, None, None] if steps.ndim == 4 else steps * scale[:, None, None]
         if convolution.name in centred:
@@ -143,6 +148,9 @@ def write(observed: Observed, recipe: Quantisation, kind: str) -> bytes:
     made = insert_qdq(proto, kind, spans, scales, per_channel)
     del made.metadata_props[:]  # the quantiser adds its own name
     made.metadata_props.extend(observed.proto.metadata_props)
+    if half:
+        next(opset for opset in made.opset_import if not opset.domain).version = HALF_OPSET
+        made = onnx.load_from_string(to_fp16(made.SerializeToString()))
     onnx.checker.check_model(made, full_check=True)
     check_weights(made, kind)
     content: bytes = made.SerializeToString()

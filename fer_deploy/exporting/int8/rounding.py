@@ -21,7 +21,7 @@ BLOCK: Final = 128
 
 
 def round_weights(
-    convolution: Convolution, seen: Patches | None, *, levels: int, per_channel: bool, noise: float
+    convolution: Convolution, seen: Patches | None, *, levels: int, per_channel: bool, noise: float, half: bool = False
 ) -> tuple[Array, Array, Array]:
     """Rounds a convolution's weights, and puts right in its bias what that changes on average.
 
@@ -31,14 +31,15 @@ def round_weights(
         levels: The largest step, 64 or 127: steps are from -levels to levels.
         per_channel: Whether each output has a scale of its own, or all have one.
         noise: Variance that quantising the input adds to each of its values.
+        half: Whether scales are stored in fp16.
 
     Returns:
         Scales, shape (out,), all equal where not per channel; steps, whole numbers in the weights' shape; the bias.
     """
     largest = np.abs(convolution.weights).reshape(len(convolution.weights), -1).max(axis=1)
     scales = np.maximum(largest if per_channel else np.full_like(largest, largest.max()), 1e-12) / levels
-    # float32, as they are stored: the steps must be of the very scales that a runtime multiplies with
-    scales = scales.astype(np.float32).astype(np.float64)
+    # as they are stored: the steps must be of the very scales that a runtime multiplies with
+    scales = scales.astype(np.float16 if half else np.float32).astype(np.float64)
     by_group = scales.reshape(convolution.groups, -1, 1)
     rows = convolution.rows
     if seen is None:

@@ -53,6 +53,7 @@ def test_the_shipped_model(rtx: Flavour) -> None:
         assert len(pools) == 4
         if precision == "int8-trt":  # all pools between convolutions work on Int8, so the Q lies before them
             assert [layer.reads + layer.writes for layer in pools[:3]] == [("Int8", "Int8")] * 3
+            assert {layer.writes for layer in convolutions} == {("Half",)}
         # scale, bias and ReLU are part of each convolution, also in int8: no kernel of its own for them
         assert [layer.name for layer in built.layers if layer.kind == "kgen" and "Relu" in layer.name] == []
 
