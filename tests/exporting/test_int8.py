@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,20 @@ def test_histograms_count_everything_in_any_batches(proto: Any, pictures: np.nda
     assert counts.sum() % len(pictures) == 0
     halves = [histograms(proto, {name: span}, part)[name][0] for part in (pictures[:50], pictures[50:])]
     np.testing.assert_array_equal(halves[0] + halves[1], counts)
+
+
+def test_memory_does_not_grow_with_the_pictures(proto: Any, pictures: np.ndarray) -> None:
+    names = [c.source for c in Graph(proto.graph).convolutions()]
+
+    def peak(images: np.ndarray) -> int:
+        tracemalloc.start()
+        extents(proto, names, images)
+        histograms(proto, dict.fromkeys(names, (0.0, 9.0)), images)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    assert peak(np.concatenate([pictures] * 6)) < 1.2 * peak(pictures)
 
 
 def test_patches_are_what_a_convolution_reads(proto: Any, pictures: np.ndarray) -> None:
