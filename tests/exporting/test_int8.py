@@ -178,6 +178,16 @@ def test_one_scale_for_all_channels() -> None:
     assert len(set(each.tolist())) == 4
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_a_channel_without_weights(half: bool) -> None:
+    weights = np.random.default_rng(0).normal(0, 1, (4, 3, 3, 3))
+    weights[2] = 0
+    scales, steps, _ = round_weights(convolution(weights), None, levels=127, per_channel=True, noise=0.0, half=half)
+    assert (scales > 0).all()
+    assert not steps[2].any()
+    np.testing.assert_allclose(steps * scales[:, None, None, None], weights, atol=0.02)
+
+
 def test_plain_pictures_are_recognised(proto: Any) -> None:
     graph = Graph(proto.graph)
     first, second = graph.convolutions()[:2]

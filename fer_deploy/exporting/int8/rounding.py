@@ -38,8 +38,9 @@ def round_weights(
     """
     largest = np.abs(convolution.weights).reshape(len(convolution.weights), -1).max(axis=1)
     scales = np.maximum(largest if per_channel else np.full_like(largest, largest.max()), 1e-12) / levels
-    # as they are stored: the steps must be of the very scales that a runtime multiplies with
-    scales = scales.astype(np.float16 if half else np.float32).astype(np.float64)
+    # as they are stored: the steps must be of the very scales that a runtime multiplies with; and none of them 0
+    stored = np.finfo(np.float16 if half else np.float32)
+    scales = np.maximum(scales, float(stored.smallest_normal)).astype(stored.dtype).astype(np.float64)
     by_group = scales.reshape(convolution.groups, -1, 1)
     rows = convolution.rows
     if seen is None:
