@@ -18,7 +18,8 @@ class OnnxRuntimeBackend(Backend):
     """Runs the bundle's ONNX file in one session; ``run`` may be called from several threads at once.
 
     ``int8-trt`` is a simulation of what TensorRT makes of that file: every Q/DQ step is computed as the file states it,
-    and what lies between two of them in float32, where sums of int8 products up to 2^24 are exact.
+    and what lies between two of them in float32 (sums of int8 products up to 2^24 are exact),
+    rounded to fp16 where the file says so.
     """
 
     name = "onnx"
