@@ -203,7 +203,7 @@ def _print_tables(bundle: Bundle) -> None:
             mean, largest = (
                 max(entry[f"{name}_abs_difference"] for entry in (one, *others)) for name in ("mean", "max")
             )
-            agreement = min(entry["agreement"] for entry in (one, *others))
+            agreement = max((one, *others), key=lambda entry: entry["n"])["agreement"]
             proof.add_row(precision, runtime, computed, f"{agreement:.2%}", f"{mean:.1e}", f"{largest:.1e}")
     console = Console(highlight=False)
     console.print(files)
