@@ -99,6 +99,43 @@ def test_card_and_record_agree(bundle: Bundle) -> None:
         assert float(row[1]) == round(100 * accuracy, 2)
 
 
+def test_readme_and_records_agree(bundle: Bundle) -> None:
+    """Each row of the README's table is a record of the bundle, and each record of an AVX-512 VNNI CPU is in it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pattern = r"^\| (\w+) \| ([\w-]+) \| \w+ \| ([\d.]+) % \| ([+-][\d.]+) \| ([\d.]+) % \| ([\w,]+) \|$"
+    stated = set(re.findall(pattern, readme, re.MULTILINE))
+    kept = {
+        (
+            record.backend,
+            record.precision,
+            f"{100 * record.accuracy:.2f}",
+            f"{record.drift_points:+.2f}",
+            f"{100 * record.agreement:.2f}",
+            "simulated" if record.simulated else f"{record.images_per_s:,.0f}",
+        )
+        for record in bundle.verification
+        if (record.machine, record.split) == ("avx512-vnni", "PrivateTest")
+    }
+    assert stated == kept
+    assert len(kept) == 9
+
+
+def test_every_recorded_form_meets_its_goal(bundle: Bundle) -> None:
+    """Tighter than the gate: what the shipped files were made for."""
+    goals = {
+        "fp32": (0, 0.9995),
+        "fp16": (0.1, 0.995),
+        "bf16": (0.1, 0.995),
+        "int8": (0.2, 0.99),
+        "int8-trt": (0.2, 0.985),
+    }
+    for record in bundle.verification:
+        drift, agreement = goals[record.precision]
+        assert record.status == "ok"
+        assert abs(record.drift_points) <= drift
+        assert record.agreement >= agreement
+
+
 @pytest.mark.fer2013
 def test_infer_over_the_test_folder_gives_the_recorded_accuracy(
     bundle: Bundle, fer2013_path: Path, tmp_path: Path
