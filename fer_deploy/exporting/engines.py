@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from fer_deploy.backends.tensorrt.builder import BuildOptions, Report, build_engine
+from fer_deploy.backends.tensorrt.builder import BuildOptions, Report, build_engine, check_readable
 from fer_deploy.backends.tensorrt.cuda import Cuda
 from fer_deploy.backends.tensorrt.engines import engine_facts
 from fer_deploy.backends.tensorrt.flavour import Flavour, import_flavour
 from fer_deploy.backends.tensorrt.layers import summary
 from fer_deploy.bundle import Artefact, Bundle, describe_file
-from fer_deploy.errors import OutputError, UsageError
+from fer_deploy.errors import (
+    BackendError,
+    MissingDependencyError,
+    ModelError,
+    OutputError,
+    UnavailableError,
+    UsageError,
+)
 from fer_deploy.labels import INPUT_SHAPE
 
 FOLDER: Final = "engines"
@@ -73,6 +80,27 @@ def engine_step(targets: Sequence[str] = ()) -> Callable[[Bundle, Report], tuple
             flavour.check_target(target)
     chosen = tuple(targets)
     return lambda bundle, report: build_engines(bundle, ENGINE_PRECISIONS, chosen, report=report)
+
+
+def check_with_tensorrt(bundle: Bundle) -> str | None:
+    """Has the TensorRT that is installed read the file that only it is for: a simulation knows nothing of its parser.
+
+    Returns:
+        Its name and version; None where there is no such file, no TensorRT, or one that cannot start without a GPU.
+
+    Raises:
+        ModelError: It refuses a file.
+    """
+    if not bundle.find("onnx", "int8-trt"):
+        return None
+    try:
+        flavour = import_flavour()
+        check_readable(flavour, bundle.read("onnx", "int8-trt"), "int8-trt")
+    except (MissingDependencyError, UnavailableError):
+        return None
+    except BackendError as error:
+        raise ModelError(f"The exported int8-trt file is not for TensorRT: {error}") from error
+    return f"{flavour.name} {flavour.version}"
 
 
 def trtexec_lines(artefact: Artefact, options: BuildOptions | None = None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from fer_deploy.evaluation.keras_outputs import RecordedPartition, fingerprint, 
 from fer_deploy.evaluation.probe import probe_images
 from fer_deploy.exporting import onnx
 from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILES, check_output, new_folder
-from fer_deploy.exporting.engines import ENGINE_PRECISIONS, trtexec_lines
+from fer_deploy.exporting.engines import ENGINE_PRECISIONS, check_with_tensorrt, trtexec_lines
 from fer_deploy.exporting.foreign import ForeignContract
 from fer_deploy.exporting.fp16 import to_fp16
 from fer_deploy.exporting.given import Given, gather
@@ -129,7 +129,8 @@ def _fill(
     report(f"Comparing with Keras: {given.pictures.name}")
     answers = keras_answers(bundle, [probe_images(), given.pictures.images, *given.tests.values()])
     found = check_parity(bundle, given.pictures, answers[1])
-    proved = [_with_proof(form, found) for form in forms]
+    reader = check_with_tensorrt(bundle)
+    proved = [_with_proof(form, found, reader) for form in forms]
     recorded = {
         name: RecordedPartition(fingerprint(images), probabilities)
         for (name, images), probabilities in zip(given.tests.items(), answers[2:], strict=True)
@@ -171,11 +172,12 @@ def _write_forms(folder: Path, content: bytes, given: Given, tools: Toolchain, r
     return forms
 
 
-def _with_proof(form: Artefact, found: Sequence[Parity]) -> Artefact:
-    """Adds to an ONNX file's entry what was compared; bfloat16 is computed from the fp32 file."""
+def _with_proof(form: Artefact, found: Sequence[Parity], reader: str | None) -> Artefact:
+    """Adds to an ONNX file's entry what was compared, bfloat16 being of the fp32 file, and which TensorRT reads it."""
     mine = {"fp32": ("fp32", "bf16")}.get(form.precision, (form.precision,))
     proof = [asdict(entry) for entry in found if entry.precision in mine]
-    return replace(form, made_with={**form.made_with, "parity": proof})
+    read = {"read_by": reader} if reader and form.precision == TENSORRT else {}
+    return replace(form, made_with={**form.made_with, **read, "parity": proof})
 
 
 def training_summary(metrics: Path, report: Report) -> dict[str, Any]:

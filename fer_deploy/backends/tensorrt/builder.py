@@ -12,7 +12,7 @@ from typing import Any, Final
 from fer_deploy.backends.blob_cache import load_blob, store_blob
 from fer_deploy.backends.tensorrt.flavour import ERRORS, Flavour
 from fer_deploy.backends.tensorrt.layers import Layer, parse_layers, wrong_convolutions
-from fer_deploy.errors import BackendError
+from fer_deploy.errors import BackendError, UnavailableError
 from fer_deploy.labels import INPUT_SHAPE
 
 Report = Callable[[str], None]
@@ -97,16 +97,7 @@ def build_engine(
     started = time.perf_counter()
     report(label)
     messages: list[tuple[str, str]] = []
-    trt, logger = flavour.trt, flavour.make_logger(lambda severity, text: messages.append((severity, text)))
-    try:
-        builder = trt.Builder(logger)
-    except TypeError as error:  # what pybind11 makes of a builder that could not start
-        raise BackendError(f"{flavour.name} cannot build here: {_reason(messages)}") from error
-    network = builder.create_network(flavour.network_flags())
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(model):
-        found = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-        raise BackendError(f"{flavour.name} cannot read the {precision} model: {_one_line(found) or _reason(messages)}")
+    builder, network, _parser = _parse(flavour, model, precision, messages)
     config = _configure(flavour, builder, network.get_input(0).name, precision, options, target)
     root: list[str] = []
 
@@ -134,6 +125,31 @@ def build_engine(
             f"{flavour.name} built {len(wrong)} convolutions of the {precision} model in another type ({wrong[0]}, ...)"
         )
     return BuiltEngine(bytes(engine), layers, time.perf_counter() - started)
+
+
+def check_readable(flavour: Flavour, model: bytes, precision: str) -> None:
+    """Has TensorRT's parser read a model, without building anything; the arguments are those of ``build_engine``.
+
+    Raises:
+        UnavailableError: This TensorRT cannot start here.
+        BackendError: TensorRT refuses the model.
+    """
+    _parse(flavour, model, precision, [])
+
+
+def _parse(flavour: Flavour, model: bytes, precision: str, messages: list[tuple[str, str]]) -> tuple[Any, Any, Any]:
+    """Returns a builder, the network that it read, and the parser, which must live as long as the network does."""
+    trt, logger = flavour.trt, flavour.make_logger(lambda severity, text: messages.append((severity, text)))
+    try:
+        builder = trt.Builder(logger)
+    except TypeError as error:  # what pybind11 makes of a builder that could not start
+        raise UnavailableError(f"{flavour.name} cannot build here: {_reason(messages)}") from error
+    network = builder.create_network(flavour.network_flags())
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model):
+        found = [parser.get_error(index).desc() for index in range(parser.num_errors)]
+        raise BackendError(f"{flavour.name} cannot read the {precision} model: {_one_line(found) or _reason(messages)}")
+    return builder, network, (parser, logger)
 
 
 def _configure(flavour: Flavour, builder: Any, name: str, precision: str, options: BuildOptions, target: str) -> Any:

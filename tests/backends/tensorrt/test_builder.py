@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from fer_deploy.backends.tensorrt.flavour import Flavour
 from fer_deploy.backends.tensorrt.layers import parse_layers, summary, wrong_convolutions
 from fer_deploy.backends.tensorrt.runner import Runner
 from fer_deploy.bundle import Bundle
-from fer_deploy.errors import BackendError, UnavailableError
+from fer_deploy.errors import BackendError, ModelError, UnavailableError
+from fer_deploy.exporting.engines import check_with_tensorrt
 
 CONVOLUTIONS = 8
 TYPES = {"fp32": ("Float", "Float"), "fp16": ("Half", "Half"), "int8-trt": ("Int8", None)}
@@ -61,6 +63,14 @@ def test_the_shipped_model(rtx: Flavour) -> None:
 def test_a_model_in_another_precision_than_it_says(rtx: Flavour, trt_bundle: Bundle) -> None:
     with pytest.raises(BackendError, match="8 convolutions of the fp16 model in another type"):
         build_engine(rtx, trt_bundle.read("onnx", "fp32"), "fp16", target="sm86")
+
+
+def test_export_has_tensorrt_read_what_is_for_it(rtx: Flavour) -> None:
+    shipped = Bundle.load()
+    assert check_with_tensorrt(shipped) == f"{rtx.name} {rtx.version}"
+    for_cpus = replace(next(a for a in shipped.artefacts if a.precision == "int8"), precision="int8-trt")
+    with pytest.raises(ModelError, match=r"int8-trt file is not for TensorRT: .* cannot read the int8-trt model"):
+        check_with_tensorrt(replace(shipped, artefacts=(for_cpus,)))
 
 
 def test_what_cannot_be_built(rtx: Flavour, trt_bundle: Bundle) -> None:
