@@ -1,0 +1,54 @@
+"""Backend x precision x batch: one call, synchronous, and a stream as the pipeline makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fer_deploy.backends.base import Backend
+
+FORMS = (
+    *(("openvino", precision) for precision in ("fp32", "bf16", "int8")),
+    *(("onnx", precision) for precision in ("fp32", "int8")),
+    ("keras", "fp32"),
+    ("trt", "fp16"),
+    ("trt", "int8-trt"),
+)
+STREAMED = 8  # batches in a stream
+
+
+@pytest.mark.parametrize("batch", [1, 8, 64, 256])
+@pytest.mark.parametrize(("name", "precision"), FORMS)
+def test_call(
+    benchmark: Any,
+    opened: Callable[[str, str], Backend],
+    noise: NDArray[np.uint8],
+    name: str,
+    precision: str,
+    batch: int,
+) -> None:
+    backend = opened(name, precision)
+    benchmark.group = f"one call, batch {batch}"
+    benchmark.extra_info.update(runtime=backend.runtime, effective=backend.effective, images=batch)
+    assert benchmark(backend.run, noise[:batch]).shape == (batch, 7)
+
+
+@pytest.mark.parametrize("batch", [8, 64])
+@pytest.mark.parametrize(("name", "precision"), FORMS)
+def test_stream(
+    benchmark: Any,
+    opened: Callable[[str, str], Backend],
+    noise: NDArray[np.uint8],
+    name: str,
+    precision: str,
+    batch: int,
+) -> None:
+    backend = opened(name, precision)
+    benchmark.group = f"stream of {STREAMED} batches of {batch}"
+    benchmark.extra_info.update(runtime=backend.runtime, effective=backend.effective, images=STREAMED * batch)
+    answers = benchmark(lambda: list(backend.run_stream(noise[:batch] for _ in range(STREAMED))))
+    assert sum(map(len, answers)) == STREAMED * batch
