@@ -15,6 +15,9 @@ BACKENDS: Final = {
     "trt": "fer_deploy.backends.tensorrt.backend:TensorRtBackend",
 }
 
+MEASURING: Final = {"null": "fer_deploy.backends.null:NullBackend"}
+"""Found by name only: no model runs in it, so it is no part of any ``all`` or ``auto``, except that of ``bench``."""
+
 
 def backend_class(name: str) -> type[Backend]:
     """Returns the class of a backend.
@@ -22,8 +25,9 @@ def backend_class(name: str) -> type[Backend]:
     Raises:
         UsageError: There is no backend of that name.
     """
-    if name not in BACKENDS:
+    known = {**BACKENDS, **MEASURING}
+    if name not in known:
         raise UsageError(f"There is no backend {name!r}; there are: {', '.join(BACKENDS)}")
-    module, _, attribute = BACKENDS[name].partition(":")
+    module, _, attribute = known[name].partition(":")
     found: type[Backend] = getattr(import_module(module), attribute)
     return found

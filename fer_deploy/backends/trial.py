@@ -69,13 +69,19 @@ def start(request: Request, limit_s: float) -> tuple[list[Finding], str]:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=chatter, stderr=chatter, timeout=limit_s, check=False
             )
-            ended = _ending(done.returncode, chatter)
+            ended = ending(done.returncode, chatter)
         except subprocess.TimeoutExpired:
             ended = f"took longer than {limit_s:g} s"
     return list(_findings(Path(request.folder) / _FINDINGS)), ended
 
 
-def _ending(code: int, chatter: Any) -> str:
+def ending(code: int, chatter: Any) -> str:
+    """Tells how a process ended: words to follow its name.
+
+    Args:
+        code: Its exit code, as ``subprocess`` gives it.
+        chatter: The file that it wrote to.
+    """
     if code < 0:
         with suppress(ValueError):  # a signal without a name
             return f"crashed (signal {-code}, {signal.Signals(-code).name})"

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from fer_deploy import __version__
-from fer_deploy.cli import data, doctor, export, infer, train, verify
+from fer_deploy.cli import bench, data, doctor, export, infer, train, verify
 from fer_deploy.errors import FerDeployError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("infer")(infer.infer)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
+app.command("bench")(bench.bench)
 app.command("train")(train.train)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")

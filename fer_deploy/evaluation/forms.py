@@ -1,13 +1,13 @@
-"""Which forms of a model are verified: a backend and a precision each."""
+"""Which forms of a model are verified or measured: a backend and a precision each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fer_deploy.backends.base import Backend
-from fer_deploy.backends.registry import BACKENDS, backend_class
+from fer_deploy.backends.registry import BACKENDS, MEASURING, backend_class
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import BackendError, MissingDependencyError, ModelError, UnavailableError, UsageError
 
@@ -32,6 +32,8 @@ class Form(NamedTuple):
 
 
 KERAS: Final = Form("keras", "fp32")
+NULL: Final = Form("null", "fp32")
+"""Computes nothing and takes no file: what is left is the cost of measuring."""
 TRT_INT8: Final = Form("trt", "int8-trt")
 SIMULATION: Final = Form("onnx", "int8-trt")
 """Stands in for ``TRT_INT8`` where TensorRT cannot run, and is no form of its own."""
@@ -39,7 +41,7 @@ SIMULATION: Final = Form("onnx", "int8-trt")
 
 @dataclass(frozen=True)
 class Selection:
-    """What one verification looks at.
+    """What one verification or measurement looks at.
 
     Args:
         forms: In the order of tables.
@@ -60,18 +62,19 @@ def all_forms() -> tuple[Form, ...]:
     return tuple(form for form in forms if form != SIMULATION)
 
 
-def select(backends: str = ALL, precisions: str = ALL, require: str = "") -> Selection:
+def select(backends: str = ALL, precisions: str = ALL, require: str = "", extra: tuple[Form, ...] = ()) -> Selection:
     """Makes a selection of what a user wrote.
 
     Args:
         backends: ``all``, or names with commas between.
         precisions: ``all``, or names with commas between; ``int8`` takes in TensorRT's ``int8-trt``.
         require: Forms as ``backend/precision`` with commas between; looked at even where the others leave them out.
+        extra: Forms that there are beside those of ``all_forms``.
 
     Raises:
         UsageError: There is no such backend, precision or form.
     """
-    known = all_forms()
+    known = (*all_forms(), *extra)
     named = _words(backends)
     wanted = _words(precisions)
     required = frozenset(_form(word, known) for word in _words(require))
@@ -85,12 +88,12 @@ def select(backends: str = ALL, precisions: str = ALL, require: str = "") -> Sel
         if form in required or ((not named or form.backend in named) and (not wanted or _names(form) & set(wanted)))
     )
     if not forms:
-        raise UsageError(f"No form is left to verify: {backends} has no precision {precisions}")
+        raise UsageError(f"No form is left: {backends} has no precision {precisions}")
     return Selection(forms, frozenset(named), required)
 
 
-def open_form(bundle: Bundle, form: Form, device: str = AUTO, threads: int | None = None) -> Backend:
-    """Opens a form.
+def open_form(bundle: Bundle, form: Form, device: str = AUTO, threads: int | None = None, **options: Any) -> Backend:
+    """Opens a form; ``options`` are those that its backend alone has.
 
     Raises:
         MissingDependencyError: Its runtime is not installed.
@@ -99,17 +102,17 @@ def open_form(bundle: Bundle, form: Form, device: str = AUTO, threads: int | Non
         ModelError: The file does not fit the contract.
         BundleError: The file is not the one that the manifest names.
     """
-    if form.backend not in BACKENDS:
+    if form.backend not in (*BACKENDS, *MEASURING):
         raise UnavailableError(f"this version has no {form.backend} backend")
     format, precision = form.artefact
-    if bundle.find(format, precision) is None:
+    if form != NULL and bundle.find(format, precision) is None:
         raise UnavailableError(
             f"the bundle has no {precision} {format} file; make one with: fer-deploy export --precision {precision}"
         )
     kind = backend_class(form.backend)
     if device != AUTO and device not in kind.devices:
         raise UnavailableError(f"the {kind.name} backend has no device {device}; it has: {', '.join(kind.devices)}")
-    return kind(bundle, form.precision, kind.devices[0] if device == AUTO else device, threads).open()
+    return kind(bundle, form.precision, kind.devices[0] if device == AUTO else device, threads, **options).open()
 
 
 def open_or_simulate(bundle: Bundle, form: Form, device: str = AUTO, threads: int | None = None) -> tuple[Backend, str]:

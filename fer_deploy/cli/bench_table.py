@@ -1,0 +1,156 @@
+"""The tables of ``fer-deploy bench``: at most 100 columns wide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from fer_deploy.evaluation.bench import Settings
+    from fer_deploy.evaluation.speed_diff import Difference
+    from fer_deploy.evaluation.speed_rows import SpeedRow
+
+WIDTH: Final = 100
+
+
+def print_tables(name: str, rows: Sequence[SpeedRow], settings: Settings) -> None:
+    """Prints on stdout: a line per form and batch size, one per form, what was skipped, and how it was measured."""
+    console = _console()
+    if any(row.status == "ok" for row in rows):
+        console.print(_speeds(rows))
+        console.print()
+        console.print(_starts(rows))
+    for line in _told(name, rows, settings):
+        console.print(line, markup=False, soft_wrap=True, style="dim")
+
+
+def print_difference(found: Difference) -> None:
+    """Prints on stdout: a line for each row in both results, and what is in one of them only."""
+    table = _table("backend", "precision", "device", "mode")
+    for column in ("batch", "before", "now", "ratio"):
+        table.add_column(column, justify="right")
+    for change in found.changes:
+        key = change.key
+        precision = key.precision + ("" if key.graph is not False else ", no graph")
+        figures = (change.figure(change.old), change.figure(change.new), f"{change.ratio:.3f}")
+        style = "green" if change.ratio > 1 else None
+        table.add_row(key.backend, precision, key.device, key.mode, str(key.batch), *figures, style=style)
+    console = _console()
+    console.print(table)
+    told = ["A ratio above 1 is faster", *found.notes]
+    told += [f"only before: {key}" for key in found.only_old] + [f"only now: {key}" for key in found.only_new]
+    for line in told:
+        console.print(line, markup=False, soft_wrap=True, style="dim")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal or console.width > WIDTH:
+        console.width = WIDTH
+    return console
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    return Table(*columns, box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+
+
+def _speeds(rows: Sequence[SpeedRow]) -> Table:
+    """Makes a line per form and batch size: latency of single calls, throughput, speed-up, accuracy."""
+    from fer_deploy.evaluation.speed_rows import fastest, quickest, speed_ups
+
+    table = _table("backend", "precision")
+    for column in ("batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "x Keras", "x ORT", "accuracy"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    best, soonest = fastest(rows), quickest(rows)
+    for pair in _pairs(rows):
+        latency = next((row for row in pair if row.mode == "latency"), None)
+        row = next((row for row in pair if row.mode == "throughput"), pair[0])
+        marks = [text for text, which in (("fastest", best), ("lowest p50", soonest)) if which in pair]
+        figures = (latency.latency_p50_s, latency.latency_p90_s, latency.latency_p99_s) if latency else (None,) * 3
+        table.add_row(
+            row.backend,
+            _precision(row),
+            str(row.batch),
+            *("" if value is None else _milliseconds(value) for value in figures),
+            f"{row.images_per_s:,.0f}",
+            *("" if ratio is None else f"{ratio:.2f}" for ratio in speed_ups(rows, row)),
+            _accuracy(row),
+            ", ".join(marks),
+            style="bold green" if best in pair else "bold" if marks else None,
+        )
+    return table
+
+
+def _pairs(rows: Sequence[SpeedRow]) -> list[list[SpeedRow]]:
+    """Puts the rows of the two modes together."""
+    pairs: dict[tuple[object, ...], list[SpeedRow]] = {}
+    for row in rows:
+        if row.status == "ok":
+            pairs.setdefault((*row.form, row.device, row.graph, row.batch), []).append(row)
+    return list(pairs.values())
+
+
+def _starts(rows: Sequence[SpeedRow]) -> Table:
+    """Makes a line per form: what it takes to start, and memory."""
+    table = _table("backend", "precision")
+    for column in ("import s", "compile s", "load s", "first start s", "cold start s", "peak MiB"):
+        table.add_column(column, justify="right")
+    forms = {(*row.form, row.device, row.graph): row for row in rows if row.status == "ok"}
+    for row in forms.values():
+        seconds = (row.import_s, row.compile_s, row.load_s, row.first_start_s, row.cold_start_s)
+        memory = "" if row.peak_memory_mib is None else f"{row.peak_memory_mib:,.0f}"
+        table.add_row(row.backend, _precision(row), *(f"{value or 0:.3f}" for value in seconds), memory)
+    return table
+
+
+def _precision(row: SpeedRow) -> str:
+    computed = "" if row.effective in (row.precision, row.precision.removesuffix("-trt"), "nothing") else row.effective
+    graph = {True: " graph", False: " no graph", None: ""}[row.graph]
+    return f"{row.precision}{f' in {computed}' if computed else ''}{graph}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3f}" if seconds < 1 else f"{1e3 * seconds:,.0f}"
+
+
+def _accuracy(row: SpeedRow) -> str:
+    """Words an accuracy; one that was recorded on another kind of machine is marked."""
+    if row.accuracy is None:
+        return ""
+    return f"{'~' if row.accuracy_machine != row.machine else ''}{row.accuracy:.2%}"
+
+
+def _told(name: str, rows: Sequence[SpeedRow], settings: Settings) -> list[str]:
+    """Tells what the figures are of."""
+    from fer_deploy.machine import machine_info
+
+    machine = machine_info()
+    cpu = machine["cpu"] or "unknown processor"
+    ran = [row for row in rows if row.status == "ok"]
+    told = [
+        f"{name}: CPU class {machine['cpu_class']} ({cpu}, {machine['usable_cpus']} CPUs), "
+        f"{settings.duration_s:g} s per row in {settings.rounds} interleaved turns, drawn pictures",
+    ]
+    if any(row.backend in ("keras", "onnx") for row in ran):
+        told.append("x Keras, x ORT: against Keras and ONNX Runtime fp32, each at its best batch")
+    if splits := sorted({row.accuracy_split for row in ran if row.accuracy_split}):
+        told.append(f"accuracy: as verify recorded it on {', '.join(splits)}")
+    if others := sorted({row.accuracy_machine or "" for row in ran if row.accuracy_machine not in (None, row.machine)}):
+        told.append(f"~ recorded on {', '.join(others)}: verify --record tells it for this machine")
+    if restless := [f"{row.form} batch {row.batch} {row.mode}" for row in ran if not row.settled]:
+        more = f" and {len(restless) - 3} more" if len(restless) > 3 else ""
+        told.append(f"not settled when the warm-up was over: {'; '.join(restless[:3])}{more}; give a longer --duration")
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row.status == "skipped":
+            reasons.setdefault(row.reason or "", []).append(str(row.form))
+    return told + [f"skipped {', '.join(forms)}: {reason}" for reason, forms in reasons.items()]
