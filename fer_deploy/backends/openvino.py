@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.backends.openvino_cache import compile_cached
+from fer_deploy.backends.openvino_import import import_openvino
 from fer_deploy.errors import BackendError, UnavailableError
 
 _HINTS: Final = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
@@ -30,8 +31,7 @@ class OpenVinoBackend(Backend):
     precisions = ("fp32", "fp16", "int8", "bf16")
 
     def _load(self) -> None:
-        import openvino
-
+        openvino = import_openvino()
         self._artefact = "fp32" if self.precision == "bf16" else self.precision
         self._content = self.bundle.read("onnx", self._artefact)
         self._core = openvino.Core()

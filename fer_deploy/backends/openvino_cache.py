@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_deploy.backends.blob_cache import cache_folder, load_blob, store_blob
+from fer_deploy.backends.openvino_import import import_openvino
 
 
 def compile_cached(core: Any, model: bytes, config: Mapping[str, str], folder: Path | None = None) -> Any:
@@ -42,8 +43,6 @@ def compile_cached(core: Any, model: bytes, config: Mapping[str, str], folder: P
 
 def _key(core: Any, model: bytes, config: Mapping[str, str]) -> str:
     """Hashes all that a compiled model depends on; the CPU by what it can, since its name can be as good as none."""
-    import openvino
-
     cpu = [str(core.get_property("CPU", key)) for key in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-    facts = [openvino.__version__, *cpu, str(os.cpu_count()), str(sorted(config.items())), str(len(model))]
+    facts = [import_openvino().__version__, *cpu, str(os.cpu_count()), str(sorted(config.items())), str(len(model))]
     return hashlib.sha256("\n".join(facts).encode() + model).hexdigest()

@@ -12,6 +12,7 @@ import typer
 
 from fer_deploy import __version__
 from fer_deploy.cli import bench, data, doctor, export, infer, train, verify
+from fer_deploy.cli.light import LightCommand, LightGroup
 from fer_deploy.errors import FerDeployError
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("infer")(infer.infer)
+app.command("infer", cls=LightCommand)(infer.infer)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
@@ -36,7 +37,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(cls=LightGroup)
 def _root(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
     debug: bool = typer.Option(False, "--debug", envvar="FER_DEPLOY_DEBUG", help="Show tracebacks of errors."),

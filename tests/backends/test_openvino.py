@@ -133,3 +133,40 @@ with Classifier.load({str(tiny_bundle.path)!r}) as classifier:
 def test_one_thread_computes_the_same(tiny_bundle: Bundle) -> None:
     with open_backend(tiny_bundle, "openvino", threads=1) as backend:
         np.testing.assert_allclose(backend.run(PICTURES), classify(tiny_bundle), atol=1e-6)
+
+
+def test_openvino_comes_without_its_converter_until_that_is_asked_for(tiny_bundle: Bundle) -> None:
+    code = """
+import sys
+from fer_deploy import Classifier
+with Classifier.load(sys.argv[1]):
+    import openvino
+    assert "openvino.tools.ovc" not in sys.modules
+    assert not hasattr(openvino, "nonsense")
+    from openvino import convert_model
+    assert callable(convert_model)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tiny_bundle.path)], check=True)
+
+
+def test_two_processes_that_start_at_once_share_the_cache(tiny_bundle: Bundle, cache: Path) -> None:
+    code = """
+import sys, numpy
+from fer_deploy import Classifier
+sys.stdin.readline()
+for turn in range(5):
+    with Classifier.load(sys.argv[1], "openvino", "fp32") as classifier:
+        found = classifier.backend.run(numpy.full((1, 48, 48, 1), 100, numpy.uint8))
+print(found.tobytes().hex())
+"""
+    command = [sys.executable, "-c", code, str(tiny_bundle.path)]
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], answers
+    assert answers[0] == answers[1]
+    assert [path.suffix for path in cache.iterdir()] == [".blob"]  # whole, and nothing left half-written
