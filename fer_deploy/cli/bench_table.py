@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fer_deploy.evaluation.speed_rows import SpeedRow
 
 WIDTH: Final = 100
+_GRAPH: Final = {True: " graph", False: " no graph", None: ""}
 
 
 def print_tables(name: str, rows: Sequence[SpeedRow], settings: Settings) -> None:
@@ -114,8 +115,7 @@ def _starts(rows: Sequence[SpeedRow]) -> Table:
 
 def _precision(row: SpeedRow) -> str:
     computed = "" if row.effective in (row.precision, row.precision.removesuffix("-trt"), "nothing") else row.effective
-    graph = {True: " graph", False: " no graph", None: ""}[row.graph]
-    return f"{row.precision}{f' in {computed}' if computed else ''}{graph}"
+    return f"{row.precision}{f' in {computed}' if computed else ''}{_GRAPH[row.graph]}"
 
 
 def _milliseconds(seconds: float) -> str:
@@ -142,6 +142,13 @@ def _told(name: str, rows: Sequence[SpeedRow], settings: Settings) -> list[str]:
     ]
     if any(row.backend in ("keras", "onnx") for row in ran):
         told.append("x Keras, x ORT: against Keras and ONNX Runtime fp32, each at its best batch")
+    alone = [
+        f"{row.precision}{_GRAPH[row.graph]} batch {row.batch} {_milliseconds(row.device_p50_s)} ms"
+        for row in ran
+        if row.device_p50_s is not None
+    ]
+    if alone:
+        told.append(f"p50 is from host memory to host memory; the GPU alone: {', '.join(alone)}")
     if splits := sorted({row.accuracy_split for row in ran if row.accuracy_split}):
         told.append(f"accuracy: as verify recorded it on {', '.join(splits)}")
     if others := sorted({row.accuracy_machine or "" for row in ran if row.accuracy_machine not in (None, row.machine)}):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -34,6 +34,8 @@ sys.path[:] = json.loads(sys.argv[1])
 from fer_deploy.evaluation.bench_process import serve
 serve(sys.argv[2])
 """
+_PAUSE_S: Final = 0.02
+_MOST_PAUSES: Final = 25
 _ERRORS: Final = {SKIPPED: UnavailableError, FAILED: BackendError, DAMAGED: BundleError}
 
 Answer = dict[str, Any]
@@ -206,7 +208,28 @@ def _measure(backend: Any, answers: IO[str]) -> None:
             watch.warm_up(wanted["seconds"] / 20, wanted["seconds"])
         elif wanted["do"] == "turn":
             watch.turn(wanted["seconds"])
+        wait_until_idle()
         _tell(answers, watch.outcome() if wanted["do"] == "outcome" else {})
+
+
+def wait_until_idle(
+    used_s: Callable[[], float] = time.process_time, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Waits until this process uses no CPU any more, so that it takes nothing from whose turn is next.
+
+    ONNX Runtime's threads spin for about 40 ms after each run; those of OpenVINO and TensorFlow sleep at once.
+
+    Args:
+        used_s: CPU time of this process so far.
+        sleep: Lets so many seconds pass.
+    """
+    before = used_s()
+    for _ in range(_MOST_PAUSES):
+        sleep(_PAUSE_S)
+        now = used_s()
+        if now - before < _PAUSE_S / 10:
+            return
+        before = now
 
 
 def _import_runtime(backend: str) -> None:

@@ -39,6 +39,7 @@ class SpeedRow:
         latency_p50_s: Of a batch, in the mode ``latency`` only, from ``samples_s``; so are the next two.
         latency_p90_s: As above.
         latency_p99_s: As above.
+        device_p50_s: Of the GPU alone, copies not counted; the other latencies are from host memory to host memory.
         samples: How many batches were timed.
         samples_s: A fair choice of at most 2,000 of them: seconds per batch; in a stream, between its answers.
         warm_up_s: How long it was warmed up.
@@ -72,6 +73,7 @@ class SpeedRow:
     latency_p50_s: float | None = None
     latency_p90_s: float | None = None
     latency_p99_s: float | None = None
+    device_p50_s: float | None = None
     samples: int | None = None
     samples_s: Sequence[float] | None = None
     warm_up_s: float | None = None

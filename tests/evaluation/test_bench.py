@@ -15,7 +15,7 @@ from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.errors import BackendError, BundleError, UnavailableError
 from fer_deploy.evaluation import bench as module
 from fer_deploy.evaluation.bench import Settings, bench, order_of_rounds
-from fer_deploy.evaluation.bench_process import Entry, FormProcess
+from fer_deploy.evaluation.bench_process import Entry, FormProcess, wait_until_idle
 from fer_deploy.evaluation.forms import NULL, Form, select
 from fer_deploy.evaluation.latency import Task
 from fer_deploy.evaluation.speed_rows import SpeedRow, fastest, known_accuracy, quickest, speed_ups
@@ -113,6 +113,15 @@ def test_a_process_that_takes_too_long(tmp_path: Path) -> None:
         process._limit_s = 0.05
         with pytest.raises(BackendError, match="took longer"):
             process.ask("turn", task=Task("latency", 1))
+
+
+def test_the_next_turn_waits_until_threads_have_stopped_spinning() -> None:
+    used = iter([0.0, 0.04, 0.07, 0.08, 0.0801, 9.0])
+    pauses: list[float] = []
+    wait_until_idle(lambda: next(used), pauses.append)
+    assert len(pauses) == 4
+    wait_until_idle(iter(range(100)).__next__, pauses.append)  # one that never stops is not waited for without end
+    assert len(pauses) < 40
 
 
 def speed(backend: str, images_per_s: float, **other: Any) -> SpeedRow:

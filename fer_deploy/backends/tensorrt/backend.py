@@ -118,6 +118,22 @@ class TensorRtBackend(Backend):
         """What the open engine says of its layers, in TensorRT's words."""
         return self._live.listing()
 
+    def device_seconds(self, batch: int, repeats: int) -> list[float]:
+        """Seconds that the GPU computes for a batch, without copies; none for more than the engine takes at once.
+
+        Args:
+            batch: Pictures; the next power of two is computed, as in ``run``.
+            repeats: How many samples.
+        """
+        if batch > self._live.max_batch:
+            return []
+        with self._explained(f"failed on a batch of {batch}"):
+            lane = self._live.take(batch)
+            try:
+                return lane.device_seconds(repeats)
+            finally:
+                self._live.put_back(lane)
+
     @property
     def _live(self) -> Runner:
         assert self._runner is not None  # run and run_stream have checked that the backend is open

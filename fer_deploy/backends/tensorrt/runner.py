@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -52,7 +53,7 @@ class Lane:
             self._enqueue()  # finishes kernels and memory, which must not happen while a graph is recorded
             self._wait()
             if graph:
-                self._record()
+                self._graph = self._record(self._enqueue)
         except BaseException:
             self.free()
             raise
@@ -63,22 +64,53 @@ class Lane:
 
     def _enqueue(self) -> None:
         self._pixels.upload(self._stream)
-        if not self._context.execute_async_v3(int(self._stream)):
-            raise BackendError(f"TensorRT cannot start a batch of {self.batch}")
+        self._compute()
         self._answers.download(self._stream)
 
-    def _record(self) -> None:
+    def _compute(self) -> None:
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise BackendError(f"TensorRT cannot start a batch of {self.batch}")
+
+    def _record(self, work: Callable[[], None]) -> Any:
+        """Gives a graph of what ``work`` enqueues."""
         # other threads may go on allocating and copying meanwhile
         mode = self._cuda.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._cuda.call("cudaStreamBeginCapture", self._stream, mode)
         try:
-            self._enqueue()
+            work()
         finally:
             recorded = self._cuda.call("cudaStreamEndCapture", self._stream)
         try:
-            self._graph = self._cuda.call("cudaGraphInstantiate", recorded, 0)
+            return self._cuda.call("cudaGraphInstantiate", recorded, 0)
         finally:
             self._cuda.call("cudaGraphDestroy", recorded)
+
+    def device_seconds(self, repeats: int) -> list[float]:
+        """Times the kernels alone, by the GPU's own clock: neither copies nor the host count.
+
+        Where the lane has a graph, so has this: one of the kernels only.
+        """
+        cuda, stream = self._cuda, self._stream
+        graph = None if self._graph is None else self._record(self._compute)
+        events: list[Any] = []
+        try:
+            events += (cuda.call("cudaEventCreate") for _ in range(2))
+            samples = []
+            for _ in range(repeats):
+                cuda.call("cudaEventRecord", events[0], stream)
+                if graph is None:
+                    self._compute()
+                else:
+                    cuda.call("cudaGraphLaunch", graph, stream)
+                cuda.call("cudaEventRecord", events[1], stream)
+                self._wait()
+                samples.append(cuda.call("cudaEventElapsedTime", *events) / 1e3)
+            return samples
+        finally:
+            for event in events:
+                cuda.call("cudaEventDestroy", event)
+            if graph is not None:
+                cuda.call("cudaGraphExecDestroy", graph)
 
     def start(self, pictures: Images) -> None:
         """Starts up to ``batch`` pictures, uint8 (n, 48, 48, 1); what is left over of the batch is computed in vain."""

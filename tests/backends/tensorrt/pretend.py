@@ -40,6 +40,8 @@ class Runtime:
         self.recording: dict[int, list[Callable[[], None]]] = {}
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.counts = {"launches": 0, "graphs": 0}
+        self.events: dict[int, int] = {}
+        self.steps = 0
         self.fail = ""
         self._next = 1
 
@@ -96,6 +98,7 @@ class Runtime:
         work, self.streams[stream] = self.streams[stream], []
         for step in work:
             step()
+            self.steps += 1
 
     def _cudaStreamDestroy(self, stream: int) -> None:  # noqa: N802
         assert not self.streams.pop(stream)
@@ -121,6 +124,22 @@ class Runtime:
         self.counts["launches"] += 1
         for step in self.graphs[graph]:
             self.enqueue(stream, step)
+
+    def _cudaEventCreate(self) -> int:  # noqa: N802
+        self.events[new := self._new()] = -1
+        return new
+
+    def _cudaEventRecord(self, event: int, stream: int) -> None:  # noqa: N802
+        def note() -> None:
+            self.events[event] = self.steps
+
+        self.enqueue(stream, note)
+
+    def _cudaEventElapsedTime(self, start: int, end: int) -> float:  # noqa: N802
+        return float(self.events[end] - self.events[start] - 1)  # a ms per step; one is the event
+
+    def _cudaEventDestroy(self, event: int) -> None:  # noqa: N802
+        del self.events[event]
 
 
 def pretend_flavour(runtime: Runtime, compute: Compute, max_batch: int, output: str = "probabilities") -> Flavour:

@@ -127,6 +127,15 @@ def test_several_threads_at_once(backend: TensorRtBackend) -> None:
         assert all(pool.map(work, list(range(0, 50, 5)) * 3))
 
 
+def test_device_time_is_that_of_the_kernels_alone(backend: TensorRtBackend, gpu: Runtime) -> None:
+    backend.run(PICTURES[:5])
+    graphs = len(gpu.graphs)
+    assert backend.device_seconds(5, 3) == [0.001] * 3  # one step of the three: no upload, no download
+    assert (gpu.events, len(gpu.graphs), len(gpu.streams)) == ({}, graphs, 1)
+    np.testing.assert_array_equal(backend.run(PICTURES[:5]), answers(PICTURES[:5]))
+    assert backend.device_seconds(MAX_BATCH + 1, 3) == []
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_failing_call_is_named_and_costs_no_memory(
     make: Callable[..., TensorRtBackend], gpu: Runtime, function: str
