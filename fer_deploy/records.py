@@ -124,7 +124,7 @@ def parse_record(entry: Any) -> Record:
         raise ValueError("a record is not a JSON object")
     fields = {field.name: field.type for field in dataclasses.fields(Record)}
     if set(entry) != set(fields):
-        wrong = ", ".join(sorted(set(entry) ^ set(fields)))[:200]
+        wrong = ", ".join(map(repr, sorted(set(entry) ^ set(fields))))[:200]
         raise ValueError(f"a record has the wrong fields: {wrong}")
     for name, kind in fields.items():
         value = entry[name]

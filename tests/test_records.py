@@ -94,7 +94,7 @@ def test_huge_state_counts_as_none(bundle: Bundle, monkeypatch: pytest.MonkeyPat
         ("artefact_sha256", "abc", "artefact_sha256"),
         ("drift_points", float("inf"), "values that cannot be"),
         ("device", None, "device"),
-        ("extra", 1, "wrong fields: extra"),
+        ("extra", 1, "wrong fields: 'extra'"),
     ],
 )
 def test_wrong_values_are_refused(bundle: Bundle, field: str, value: Any, message: str) -> None:
