@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import BackendError, UnavailableError
-from fer_deploy.evaluation.bench_process import Entry, FormProcess
+from fer_deploy.evaluation.bench_child import Entry
+from fer_deploy.evaluation.bench_process import FormProcess
 from fer_deploy.evaluation.forms import AUTO, NULL, Form, Selection
 from fer_deploy.evaluation.latency import MODES, Task
 from fer_deploy.evaluation.rows import FAILED, OK, SKIPPED

@@ -13,53 +13,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from importlib import import_module
-from pathlib import Path
+from dataclasses import asdict
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
 from fer_deploy.backends.trial import ending
-from fer_deploy.errors import BackendError, BundleError, FerDeployError, MissingDependencyError, UnavailableError
+from fer_deploy.errors import BackendError, BundleError, UnavailableError
+from fer_deploy.evaluation.bench_child import DAMAGED, FAILED, SKIPPED, Answer, Entry
 
-SKIPPED: Final = "skipped"
-FAILED: Final = "failed"
-DAMAGED: Final = "damaged"
-_STATUS: Final = Path("/proc/self/status")
 _PROGRAM: Final = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from fer_deploy.evaluation.bench_process import serve
+from fer_deploy.evaluation.bench_child import serve
 serve(sys.argv[2])
 """
-_PAUSE_S: Final = 0.02
-_MOST_PAUSES: Final = 25
 _ERRORS: Final = {SKIPPED: UnavailableError, FAILED: BackendError, DAMAGED: BundleError}
-
-Answer = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a process opens.
-
-    Args:
-        bundle: The bundle's folder.
-        backend: Its name.
-        precision: What it is asked for.
-        device: ``auto``, ``cpu``, ``cuda``, ...
-        threads: Threads of the runtime; None leaves it to the backend.
-        graph: Whether CUDA graphs are used; None where there is no such choice.
-    """
-
-    bundle: str
-    backend: str
-    precision: str
-    device: str = "auto"
-    threads: int | None = None
-    graph: bool | None = None
 
 
 class FormProcess:
@@ -149,118 +118,3 @@ class FormProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def serve(argument: str) -> None:
-    """Opens a form and does what the lines on stdin ask for, until there are no more: the child's side.
-
-    Args:
-        argument: An ``Entry`` as JSON.
-    """
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # a runtime's own chatter must not come between
-    try:
-        _serve(Entry(**json.loads(argument)), answers)
-    except (MissingDependencyError, UnavailableError) as error:
-        _tell(answers, {"refused": SKIPPED, "reason": _one_line(error)})
-    except BundleError as error:
-        _tell(answers, {"refused": DAMAGED, "reason": _one_line(error)})
-    except FerDeployError as error:
-        _tell(answers, {"refused": FAILED, "reason": _one_line(error)})
-
-
-def _serve(entry: Entry, answers: IO[str]) -> None:
-    import numpy as np
-
-    from fer_deploy.backends.base import Backend
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.evaluation.forms import Form, open_form
-    from fer_deploy.labels import INPUT_SHAPE
-
-    begun = time.perf_counter()
-    _import_runtime(entry.backend)
-    imported = time.perf_counter()
-    bundle = Bundle.load(entry.bundle)
-    options: Mapping[str, Any] = {} if entry.graph is None else {"graph": entry.graph}
-    backend: Backend = open_form(bundle, Form(entry.backend, entry.precision), entry.device, entry.threads, **options)
-    with backend:
-        opened = time.perf_counter()
-        backend.run(np.zeros((1, *INPUT_SHAPE), np.uint8))
-        told = {name: getattr(backend, name) for name in ("effective", "device", "runtime", "gpu", "simulated")}
-        _tell(answers, {"import_s": imported - begun, "open_s": opened - imported, **told})
-        _measure(backend, answers)
-
-
-def _measure(backend: Any, answers: IO[str]) -> None:
-    from fer_deploy.evaluation.latency import Stopwatch, Task
-
-    watches: dict[Task, Stopwatch] = {}
-    for line in sys.stdin:
-        wanted = json.loads(line)
-        if wanted["do"] == "memory":
-            _tell(answers, {"peak_memory_mib": _peak_memory_mib()})
-            continue
-        task = Task(*wanted["task"])
-        if task not in watches:
-            watches[task] = Stopwatch(backend, task)
-        watch = watches[task]
-        if wanted["do"] == "warm_up":
-            watch.warm_up(wanted["seconds"] / 20, wanted["seconds"])
-        elif wanted["do"] == "turn":
-            watch.turn(wanted["seconds"])
-        wait_until_idle()
-        _tell(answers, watch.outcome() if wanted["do"] == "outcome" else {})
-
-
-def wait_until_idle(
-    used_s: Callable[[], float] = time.process_time, sleep: Callable[[float], None] = time.sleep
-) -> None:
-    """Waits until this process uses no CPU any more, so that it takes nothing from whose turn is next.
-
-    ONNX Runtime's threads spin for about 40 ms after each run; those of OpenVINO and TensorFlow sleep at once.
-
-    Args:
-        used_s: CPU time of this process so far.
-        sleep: Lets so many seconds pass.
-    """
-    before = used_s()
-    for _ in range(_MOST_PAUSES):
-        sleep(_PAUSE_S)
-        now = used_s()
-        if now - before < _PAUSE_S / 10:
-            return
-        before = now
-
-
-def _import_runtime(backend: str) -> None:
-    """Imports what a backend needs as far as it is there; that something is missing is told when it is opened."""
-    from fer_deploy.backends.quiet import quiet
-    from fer_deploy.backends.registry import backend_class
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet():
-        for name in (name for entry in backend_class(backend).modules[:1] for name in entry.split("|")):
-            with suppress(Exception):
-                import_module(name)
-                return
-
-
-def _peak_memory_mib() -> float | None:
-    """The most memory that this process has had resident; None where the system does not tell.
-
-    ``ru_maxrss`` would hold the parent's peak too where the process was started by vfork.
-    """
-    with suppress(OSError):
-        for line in _STATUS.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return None
-
-
-def _tell(answers: IO[str], answer: Answer) -> None:
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]

@@ -18,6 +18,8 @@ from fer_deploy.records import recorded
 
 FORMATS: Final = (".png", ".svg", ".pdf")
 _WHAT: Final = "a plot of accuracy against throughput"
+_ROOM_POINTS: Final = 0.5
+"""Above and below, so that a difference of a few pictures does not look like one that matters."""
 _NO_ACCURACY: Final = "No accuracy is recorded of what is measured; record it with: fer-deploy verify --record"
 
 
@@ -42,10 +44,10 @@ def check_plot(path: Path, bundle: Bundle, selection: Selection) -> None:
 def points(rows: Sequence[SpeedRow]) -> list[SpeedRow]:
     """Takes each form's fastest row of those whose accuracy is known, fastest form first."""
     best: dict[tuple[str, str, str | None], SpeedRow] = {}
-    for row in sorted(rows, key=lambda row: row.images_per_s or 0):
+    for row in sorted(rows, key=lambda row: -(row.images_per_s or 0)):
         if row.status == OK and row.accuracy is not None:
-            best[(*row.form, row.device)] = row
-    return list(reversed(best.values()))
+            best.setdefault((*row.form, row.device), row)
+    return list(best.values())
 
 
 def front(ordered: Sequence[SpeedRow]) -> list[SpeedRow]:
@@ -77,20 +79,19 @@ def draw_plot(rows: Sequence[SpeedRow], path: Path, title: str) -> None:
     for backend in dict.fromkeys(row.backend for row in ordered):
         ours = [row for row in ordered if row.backend == backend]
         axes.scatter([r.images_per_s or 0 for r in ours], [100 * (r.accuracy or 0) for r in ours], label=backend)
-    for place, row in enumerate(ordered):  # forms of the same accuracy stand in one line: labels above and below it
-        axes.annotate(
-            f"{row.precision}, batch {row.batch}",
-            (row.images_per_s or 0, 100 * (row.accuracy or 0)),
-            xytext=(0, 9 if place % 2 else -16),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
+    for row in ordered:  # forms of the same accuracy stand in one line: labels at a slant don't cover each other
+        at = (row.images_per_s or 0, 100 * (row.accuracy or 0))
+        text = f"{row.precision}, batch {row.batch}"
+        axes.annotate(text, at, xytext=(1, 5), textcoords="offset points", rotation=45, fontsize=8)
     best = front(ordered)
     axes.plot([r.images_per_s for r in best], [100 * (r.accuracy or 0) for r in best], ":", color="gray", zorder=0)
     splits = ", ".join(sorted({row.accuracy_split or "" for row in ordered}))
     axes.set_xscale("log")
-    axes.margins(0.12, 0.25)
+    axes.margins(0.15, 0.1)
+    low, high = min(100 * (r.accuracy or 0) for r in ordered), max(100 * (r.accuracy or 0) for r in ordered)
+    axes.set_ylim(low - _ROOM_POINTS, high + _ROOM_POINTS)
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(lambda value, place: f"{value:,.0f}")
     axes.set(xlabel="images/s (best batch size)", ylabel=f"top-1 accuracy on {splits}, %")
     axes.set_title(f"{title}, CPU class {machine_info()['cpu_class']}")
     axes.grid(alpha=0.3, which="both")

@@ -15,9 +15,11 @@ from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.errors import BackendError, BundleError, UnavailableError
 from fer_deploy.evaluation import bench as module
 from fer_deploy.evaluation.bench import Settings, bench, order_of_rounds
-from fer_deploy.evaluation.bench_process import Entry, FormProcess, wait_until_idle
+from fer_deploy.evaluation.bench_child import Entry, wait_until_idle
+from fer_deploy.evaluation.bench_process import FormProcess
 from fer_deploy.evaluation.forms import NULL, Form, select
 from fer_deploy.evaluation.latency import Task
+from fer_deploy.evaluation.speed_plot import front, points
 from fer_deploy.evaluation.speed_rows import SpeedRow, fastest, known_accuracy, quickest, speed_ups
 from fer_deploy.records import Record
 
@@ -142,6 +144,18 @@ def test_speed_ups_are_over_the_others_best_batch() -> None:
     assert fastest(rows) == openvino
     quick = speed("onnx", 900, mode="latency", latency_p50_s=0.001)
     assert quickest((*rows, quick, speed("null", 1e6, mode="latency", latency_p50_s=1e-6))) == quick
+
+
+def test_the_front_of_a_plot_is_what_nothing_beats_in_both() -> None:
+    rows = (
+        *(speed("onnx", 10, batch=1, accuracy=0.6), speed("onnx", 700, accuracy=0.6)),
+        *(speed("keras", 20, batch=1, accuracy=0.7), speed("keras", 300, accuracy=0.7)),
+        *(speed("openvino", 30, batch=1, accuracy=0.6), speed("openvino", 900, accuracy=0.6)),
+        speed("trt", 5000),
+    )
+    ordered = points(rows)
+    assert [(row.backend, row.images_per_s) for row in ordered] == [("openvino", 900), ("onnx", 700), ("keras", 300)]
+    assert [row.backend for row in front(ordered)] == ["openvino", "keras"]
 
 
 def test_accuracy_is_of_this_kind_of_machine_if_it_is_known() -> None:
