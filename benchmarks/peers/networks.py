@@ -40,10 +40,12 @@ def deepface() -> Any:
 
 
 def hsemotion() -> Any:
-    """EfficientNet-B0 at 224 px with eight classes, as HSEmotion and EmotiEffLib use it."""
+    """EfficientNet-B0 at 224 px with eight classes, as HSEmotion and EmotiEffLib use it; scaled pixels come in."""
+    from keras import Model
     from keras.applications import EfficientNetB0
 
-    return EfficientNetB0(weights=None, input_shape=(224, 224, 3), classes=8)
+    model = EfficientNetB0(weights=None, input_shape=(224, 224, 3), classes=8)
+    return Model(model.get_layer("stem_conv_pad").input, model.output)
 
 
 def main() -> None:
