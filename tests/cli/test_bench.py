@@ -106,6 +106,17 @@ def test_tensorrt_where_it_is_not(command: Command) -> None:
     assert "trt backend" in done.err
 
 
+@pytest.mark.gpu
+def test_tensorrt_where_it_is(command: Command) -> None:
+    done = command("--backend", "trt", "--precision", "fp16", "--duration", "0.5", "--batch", "1,64", "--json")
+    if done.code == 2:
+        pytest.skip(done.err)
+    rows = json.loads(done.out)["rows"]
+    assert [row["graph"] for row in rows] == [True] * 4 + [False] * 4
+    for row in (row for row in rows if row["mode"] == "latency"):
+        assert 0 < row["device_p50_s"] < row["latency_p50_s"]  # without the copies
+
+
 def test_skipped_is_told_and_required_is_exit_code_1(command: Command, tiny_bundle: Bundle) -> None:
     done = command(tiny_bundle.path, "--backend", "null", *FAST, "--require", "openvino/int8")
     assert done.code == 1
