@@ -132,7 +132,7 @@ def test_skipped_is_told_and_required_is_exit_code_1(command: Command, tiny_bund
     [
         (["--backend", "nowhere"], "no backend 'nowhere'; there are: keras, onnx, openvino, trt, null"),
         (["--precision", "int2"], "no precision 'int2'"),
-        (["--backend", "openvino", "--device", "cuda"], "no device cuda"),
+        (["--backend", "openvino", "--precision", "fp32", "--device", "cuda"], "no device cuda"),
         (["--batch", "1,x"], "--batch is '1,x'"),
         (["--batch", "0"], "--batch is '0'"),
         (["--max-regression", "10"], "--max-regression needs --baseline or --compare"),
