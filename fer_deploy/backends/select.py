@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from fer_deploy.backends.base import Backend
-from fer_deploy.backends.registry import BACKENDS, backend_class
+from fer_deploy.backends.registry import BACKENDS, MEASURING, backend_class
 from fer_deploy.bundle import Bundle
+from fer_deploy.errors import UsageError
 from fer_deploy.gpus import gpu_names
 from fer_deploy.machine import cpu_class, cpu_flags
 from fer_deploy.records import Record, recorded
@@ -44,8 +45,10 @@ def decide(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: s
     What the user named is never changed. No runtime is imported, so that this takes milliseconds.
 
     Raises:
-        UsageError: There is no backend of that name.
+        UsageError: There is no backend of that name, or it is one that answers without computing.
     """
+    if backend in MEASURING:
+        raise UsageError(f"The {backend} backend computes nothing: it is for fer-deploy bench alone")
     if backend != AUTO:
         precision = backend_class(backend).aliases.get(precision, precision)
     asked = Choice(backend, precision, device)

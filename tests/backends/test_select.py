@@ -170,3 +170,8 @@ print(*sorted({{"keras", "tensorflow", "onnxruntime", "openvino", "torch"}} & se
         choose(loaded)
         times.append(time.perf_counter() - started)
     assert min(times) < 0.05
+
+
+def test_the_null_backend_is_for_measuring_only() -> None:
+    with pytest.raises(UsageError, match="null backend computes nothing"):
+        choose(Bundle.load(), "null")
