@@ -131,6 +131,10 @@ class Backend(ABC):
         for batch in batches:
             yield self.run(batch)
 
+    def run_beside(self, batch: Images) -> Probabilities:
+        """Does what ``run`` does; a runtime that needs other settings when several threads run batches overrides it."""
+        return self.run(batch)
+
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
         """Turns whatever a runtime raises (each has types of its own) into an error of ours, on one line."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -22,8 +24,10 @@ from numpy.typing import NDArray
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.select import AUTO, open_backend
 from fer_deploy.bundle import Bundle
-from fer_deploy.errors import ImageError, UsageError
+from fer_deploy.errors import BackendError, ImageError, UsageError
+from fer_deploy.images.decode import decode, from_array
 from fer_deploy.images.sources import Item, Sources
+from fer_deploy.inference.gathering import Gathering
 from fer_deploy.inference.pipeline import classify
 from fer_deploy.inference.predictions import ERROR, Prediction, Predictions
 from fer_deploy.labels import IMAGE_SIZE, INPUT_SHAPE
@@ -45,6 +49,9 @@ class Classifier:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self._gathering: Gathering | None = None
+        self._closed = False
+        self._start = Lock()
 
     @classmethod
     def load(
@@ -112,6 +119,36 @@ class Classifier:
         sources = Sources([items] if _is_one(items) else items)  # type: ignore[list-item, arg-type]
         return self._from_sources(sources, batch_size, on_error)
 
+    def submit(self, item: Item) -> Future[Prediction]:
+        """Classifies one picture beside those that other threads submit: what waits together runs as one batch.
+
+        A picture is decoded in the calling thread, and starts at once when nothing runs. Where a single thread has
+        all pictures at hand, ``predict`` and ``stream`` are the simpler way.
+
+        Args:
+            item: A picture: a path, encoded bytes, or an array, as ``predict`` takes; no folder, pattern or archive.
+
+        Returns:
+            A future of the prediction; its error is this picture's ImageError, or the BackendError of its batch.
+
+        Raises:
+            BackendError: The classifier is closed.
+        """
+        name = os.fspath(item) if isinstance(item, (str, os.PathLike)) else "item 0"
+
+        def read() -> NDArray[np.uint8]:
+            try:
+                return from_array(item) if isinstance(item, np.ndarray) else decode(item)
+            except ImageError as error:
+                raise ImageError(f"{name}: {error}") from error
+
+        if self._gathering is None:
+            with self._start:
+                if self._closed:
+                    raise BackendError("The classifier is closed and takes no more pictures: load another one")
+                self._gathering = self._gathering or Gathering(self.backend)
+        return self._gathering.submit(name, read)
+
     def _from_batch(self, images: NDArray[np.uint8], batch_size: int) -> Generator[Prediction, None, None]:
         batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
         with closing(self.backend.run_stream(batches)) as answers:
@@ -126,7 +163,11 @@ class Classifier:
                 yield prediction
 
     def close(self) -> None:
-        """Frees the runtime's memory."""
+        """Finishes what was submitted and frees the runtime's memory."""
+        with self._start:
+            self._closed = True
+        if self._gathering is not None:
+            self._gathering.close()
         self.backend.close()
 
     def __enter__(self) -> Self:
