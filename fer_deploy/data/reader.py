@@ -87,7 +87,7 @@ def _open_zip(source: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(source) as archive:
             yield archive
-    except (*DAMAGED, UnicodeDecodeError) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{source} is a truncated or damaged zip ({error}); expected a whole FER-2013. Download or copy it again"
         ) from error

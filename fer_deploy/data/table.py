@@ -28,7 +28,8 @@ MAX_TABLE_BYTES: Final = 1 << 30
 _PROGRESS_ROWS: Final = 200
 
 DAMAGED: Final = (
-    EOFError, NotImplementedError, gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error,
+    EOFError, NotImplementedError, UnicodeDecodeError,
+    gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What the unpackers raise on damaged or exotic archives."""
 
