@@ -114,7 +114,8 @@ class Classifier:
             raise UsageError(f"batch_size must be at least 1, got {batch_size}")
         if on_error not in ("raise", "row"):
             raise UsageError(f"on_error must be 'raise' or 'row', got {on_error!r}")
-        if isinstance(items, np.ndarray) and items.dtype == np.uint8 and items.shape[1:] in (_FACE, INPUT_SHAPE):
+        faces = (_FACE, INPUT_SHAPE)
+        if isinstance(items, np.ndarray) and items.dtype == np.uint8 and {items.shape, items.shape[1:]} & {*faces}:
             return self._from_batch(items.reshape(-1, *INPUT_SHAPE), batch_size)
         sources = Sources([items] if _is_one(items) else items)  # type: ignore[list-item, arg-type]
         return self._from_sources(sources, batch_size, on_error)
