@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Self
@@ -80,6 +81,23 @@ class Backend(ABC):
     def is_installed(cls) -> bool:
         """Tells whether the runtime is there, without importing it: whether it works is another question."""
         return not cls.missing()
+
+    @classmethod
+    def import_runtime(cls) -> Any:
+        """Imports the runtime, the first of ``modules``, and returns its module; None where there is none.
+
+        Raises:
+            Exception: Whatever the runtime raises; where one of several will do, what the first of them raised.
+        """
+        failures = []
+        for name in cls.modules[0].split("|") if cls.modules else ():
+            try:
+                return import_module(name)
+            except Exception as error:  # a runtime can fail in any way while it is imported
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return None
 
     def open(self) -> Self:
         """Loads the model; afterwards ``effective`` and ``runtime`` tell what is in use.

@@ -30,8 +30,13 @@ class OpenVinoBackend(Backend):
     modules = ("openvino",)
     precisions = ("fp32", "fp16", "int8", "bf16")
 
+    @classmethod
+    def import_runtime(cls) -> Any:
+        """Imports OpenVINO without its converter."""
+        return import_openvino()
+
     def _load(self) -> None:
-        openvino = import_openvino()
+        openvino = self.import_runtime()
         self._artefact = "fp32" if self.precision == "bf16" else self.precision
         self._content = self.bundle.read("onnx", self._artefact)
         self._core = openvino.Core()

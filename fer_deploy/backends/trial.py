@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,16 +118,13 @@ def _import(request: Request) -> bool:
     """Imports the runtime and tells its version, or why it cannot be imported."""
     from fer_deploy.backends.registry import backend_class
 
-    runtime = next(iter(backend_class(request.backend).modules), "")
     version, reason = None, None
-    for name in filter(None, runtime.split("|")):
-        try:
-            version = str(getattr(import_module(name), "__version__", "")).partition("-")[0]
-        except Exception as error:  # a runtime can fail in any way while it is imported
-            reason = reason or f"{type(error).__name__}: {_one_line(error)}"
-        else:
-            reason = None
-            break
+    try:
+        module = backend_class(request.backend).import_runtime()
+    except Exception as error:  # a runtime can fail in any way while it is imported
+        reason = f"{type(error).__name__}: {_one_line(error)}"
+    else:
+        version = str(getattr(module, "__version__", "")).partition("-")[0]
     _tell(request, event=IMPORTED, version=version, reason=reason)
     return reason is None
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -137,11 +136,8 @@ def _import_runtime(backend: str) -> None:
     from fer_deploy.backends.registry import backend_class
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet():
-        for name in (name for entry in backend_class(backend).modules[:1] for name in entry.split("|")):
-            with suppress(Exception):
-                import_module(name)
-                return
+    with quiet(), suppress(Exception):
+        backend_class(backend).import_runtime()
 
 
 def _peak_memory_mib() -> float | None:
