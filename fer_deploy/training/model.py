@@ -29,6 +29,7 @@ def build_model(
     stem_stride: int = 1,
     dropout: Sequence[float] = (0.0, 0.05, 0.1, 0.15, 0.3),
     norm_momentum: float = 0.99,
+    unpadded: int = 1,
     policy: str = "float32",
 ) -> keras.Model:
     """Builds the network with random weights.
@@ -36,11 +37,12 @@ def build_model(
     Args:
         widths: Channels of the four stages a1, a2 (block A), b1, b2 (block B).
         dense_units: Units of the hidden dense layer.
-        stem_stride: Stride of the very first convolution. With 1, stage a1 works without padding (48 -> 46 -> 44
-            pixels): every value that it computes comes from real pixels, and everything after it costs a sixth less.
-            With 2, everything after the first convolution works at 24x24 and below.
+        stem_stride: Stride of the very first convolution, 1 or 2. With 2, everything after it works at 24x24 and below.
         dropout: Rates after the four stages and before the softmax layer.
         norm_momentum: Of batch normalisation's moving statistics.
+        unpadded: How many stages, from the first one on, convolve without padding, 0 to 3. With 1, stage a1 takes the
+            pictures from 48 to 46 to 44 pixels: every value that it computes comes from real pixels, and everything
+            after it costs a sixth less.
         policy: Keras dtype policy of the layers (``float32``, ``mixed_bfloat16``, ``mixed_float16``); the softmax
             layer is float32 always.
 
@@ -51,10 +53,11 @@ def build_model(
     Raises:
         UsageError: The shape arguments do not describe such a network.
     """
-    if len(widths) != len(STAGE_NAMES) or len(dropout) != len(STAGE_NAMES) + 1 or stem_stride not in (1, 2):
+    stages = len(STAGE_NAMES)
+    if (len(widths), len(dropout)) != (stages, stages + 1) or stem_stride not in (1, 2) or unpadded not in range(4):
         raise UsageError(
-            "build_model takes four widths, five dropout rates and a stem stride of 1 or 2; "
-            f"got widths {tuple(widths)}, dropout {tuple(dropout)}, stem stride {stem_stride}"
+            "build_model takes four widths, five dropout rates, a stem stride of 1 or 2 and 0 to 3 unpadded stages; "
+            f"got widths {tuple(widths)}, dropout {tuple(dropout)}, stem stride {stem_stride}, unpadded {unpadded}"
         )
     keras = import_keras()
     layers = keras.layers
@@ -65,7 +68,7 @@ def build_model(
     for stage, (name, width, rate) in enumerate(zip(STAGE_NAMES, widths, dropout, strict=False)):
         for n in (1, 2):
             stride = stem_stride if stage == 0 and n == 1 else 1
-            padding = "valid" if stage == 0 and stem_stride == 1 else "same"
+            padding = "valid" if stage < unpadded else "same"
             x = layers.Conv2D(width, 3, stride, padding, name=f"{name}_conv{n}", **kernel)(x)
             x = layers.BatchNormalization(name=f"{name}_norm{n}", **norm)(x)
             x = layers.ReLU(name=f"{name}_relu{n}", dtype=policy)(x)

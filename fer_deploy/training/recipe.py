@@ -25,6 +25,7 @@ class Shape:
     stem_stride: int = 1
     dropout: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.3)
     norm_momentum: float = 0.999
+    unpadded: int = 1
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ keras = pytest.importorskip("keras")
 from fer_deploy.training.model import build_model, count_layers  # noqa: E402
 
 
-@pytest.mark.parametrize("stem_stride", [1, 2])
-def test_it_has_exactly_38_layers_of_the_named_kinds(stem_stride: int) -> None:
-    model = build_model(widths=(4, 4, 8, 8), dense_units=8, stem_stride=stem_stride)
+@pytest.mark.parametrize(("stem_stride", "unpadded"), [(1, 1), (2, 1), (1, 3), (2, 0)])
+def test_it_has_exactly_38_layers_of_the_named_kinds(stem_stride: int, unpadded: int) -> None:
+    model = build_model(widths=(4, 4, 8, 8), dense_units=8, stem_stride=stem_stride, unpadded=unpadded)
     assert count_layers(model) == 38
     kinds = {type(layer).__name__ for layer in model.layers}
     assert kinds == {
@@ -28,6 +28,12 @@ def test_it_has_exactly_38_layers_of_the_named_kinds(stem_stride: int) -> None:
         "GlobalAveragePooling2D",
         "Dense",
     }
+
+
+def test_unpadded_stages_shrink_the_picture() -> None:
+    model = build_model(widths=(4, 4, 8, 8), dense_units=8, unpadded=2)
+    sizes = [model.get_layer(f"{stage}_relu2").output.shape[1] for stage in ("a1", "a2", "b1", "b2")]
+    assert sizes == [44, 18, 9, 5]
 
 
 def test_blocks_come_in_order_and_the_fully_connected_one_last() -> None:
@@ -53,7 +59,7 @@ def test_the_answer_does_not_depend_on_the_rest_of_the_batch() -> None:
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"widths": (4, 4, 8)}, {"dropout": (0.1,)}, {"stem_stride": 3}])
+@pytest.mark.parametrize("wrong", [{"widths": (4, 4, 8)}, {"dropout": (0.1,)}, {"stem_stride": 3}, {"unpadded": 4}])
 def test_a_shape_that_is_not_this_network_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="four widths, five dropout rates"):
         build_model(**wrong)  # type: ignore[arg-type]
