@@ -13,19 +13,29 @@ from fer_deploy.labels import LABELS, NUM_CLASSES
 
 OK: Final = "ok"
 ERROR: Final = "error"
+NO_FACE: Final = "no-face"
+
+Box = tuple[float, float, float, float]
+"""Left edge, upper edge, width and height, in pixels of the upright picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What was found in one picture.
+    """What was found in one picture, or of one face in it.
 
     Args:
         path: What the picture is called: its path, ``archive.zip/member.png``, or ``item 3``.
-        emotion: The most probable class; None when the picture could not be read.
-        confidence: That class's probability, 0..1; None when the picture could not be read.
-        probabilities: Seven, in the order of ``LABELS``, their sum 1; empty when the picture could not be read.
-        status: ``ok`` or ``error``.
+        emotion: The most probable class; None when the picture could not be read or no face was found in it.
+        confidence: That class's probability, 0..1; None where ``emotion`` is.
+        probabilities: Seven, in the order of ``LABELS``, their sum 1; empty where ``emotion`` is None.
+        status: ``ok``, ``no-face`` or ``error``.
         reason: Why it could not be read; empty when it could.
+        face: The face's number in its picture, from 0; None when the picture was taken as a face already cut out.
+        box: Where the face lies; None where ``face`` is, as are the next two.
+        face_score: How sure the detector is, 0..1.
+        time_s: Of a video: since its start.
+        frame: Of a video: the picture's number, from 0; None for a picture, as are ``time_s`` and ``track``.
+        track: Of a video: the same for all rows of one face that was followed.
     """
 
     path: str
@@ -34,6 +44,12 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     status: str = OK
     reason: str = ""
+    face: int | None = None
+    box: Box | None = None
+    face_score: float | None = None
+    time_s: float | None = None
+    frame: int | None = None
+    track: int | None = None
 
     @classmethod
     def of(cls, path: str, probabilities: NDArray[np.float32]) -> Prediction:
@@ -41,6 +57,11 @@ class Prediction:
         values = tuple(probabilities.tolist())
         best = int(probabilities.argmax())
         return cls(path, LABELS[best], values[best], values)
+
+    @classmethod
+    def of_no_face(cls, path: str) -> Prediction:
+        """Makes the one of a picture in which no face was found."""
+        return cls(path, None, None, status=NO_FACE)
 
     @classmethod
     def failed(cls, path: str, reason: str) -> Prediction:
@@ -52,7 +73,7 @@ class Predictions(Sequence[Prediction]):
     """Predictions in the order of their pictures.
 
     Args:
-        predictions: One per picture.
+        predictions: One per picture, or per face.
 
     Attributes:
         labels: The names of the classes, which are the columns of ``probabilities``.
@@ -65,14 +86,14 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
-        """float32, shape (N, 7), rows sum to 1; NaN in the rows of pictures that could not be read."""
+        """float32, shape (N, 7), rows sum to 1; NaN in the rows without an emotion."""
         unread = (float("nan"),) * NUM_CLASSES
         rows = [prediction.probabilities or unread for prediction in self._all]
         return np.array(rows, dtype=np.float32).reshape(len(rows), NUM_CLASSES)
 
     @property
     def emotions(self) -> list[str | None]:
-        """The most probable class of each picture; None where it could not be read."""
+        """The most probable class of each picture; None where it could not be read or has no face."""
         return [prediction.emotion for prediction in self._all]
 
     @overload

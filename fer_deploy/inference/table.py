@@ -17,6 +17,7 @@ COLUMNS: Final = (
 
 Cell = str | float | int | None
 _DIGITS: Final = 7  # what float32 holds
+_TIME_DIGITS: Final = 6  # microseconds, however long the video
 
 
 def row_of(prediction: Prediction) -> dict[str, Cell]:
@@ -24,12 +25,19 @@ def row_of(prediction: Prediction) -> dict[str, Cell]:
     row: dict[str, Cell] = dict.fromkeys(COLUMNS)
     row |= {
         "path": valid_text(prediction.path),
+        "face": prediction.face,
         "emotion": prediction.emotion,
         "confidence": _short(prediction.confidence),
         "status": prediction.status,
         "reason": valid_text(prediction.reason) or None,
+        "face_score": _short(prediction.face_score),
+        "time_s": None if prediction.time_s is None else round(prediction.time_s, _TIME_DIGITS),
+        "frame": prediction.frame,
+        "track": prediction.track,
     }
     row.update(zip(LABELS, map(_short, prediction.probabilities), strict=False))
+    if prediction.box is not None:
+        row.update(zip(("x", "y", "width", "height"), map(round, prediction.box), strict=True))  # whole pixels
     return row
 
 

@@ -91,6 +91,36 @@ def test_parquet(tmp_path: Path) -> None:
     assert str(table.schema.field("happy").type) == "float"
 
 
+FOUND = Prediction(
+    *("clip.mp4", "happy", 0.75, (0.25, 0, 0, 0.75, 0, 0, 0)),
+    **{"face": 1, "box": (-2.6, 10.4, 40.5, 51.0), "face_score": 0.9, "time_s": 3600.04, "frame": 90001, "track": 7},
+)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_face_and_no_face_are_rows_of_the_same_table(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    with table_sink(str(path)) as sink:
+        sink.write(FOUND)
+        sink.write(Prediction.of_no_face("sea.jpg"))
+    if suffix == ".parquet":
+        from pyarrow.parquet import read_table
+
+        face, none = read_table(path).to_pylist()
+    elif suffix == ".jsonl":
+        face, none = map(json.loads, path.read_text().splitlines())
+    else:
+        with path.open(newline="") as file:
+            face, none = csv.DictReader(file)
+    numbers = ("face", "x", "y", "width", "height", "frame", "track")
+    assert [int(face[name]) for name in numbers] == [1, -3, 10, 40, 51, 90001, 7]
+    assert [float(face[name]) for name in ("face_score", "time_s")] == [pytest.approx(0.9), 3600.04]
+    assert {name for name in COLUMNS if none[name] not in ("", None)} == {"path", "status"}
+    assert none["status"] == "no-face"
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_an_interrupted_run_leaves_a_valid_table(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"
