@@ -7,13 +7,13 @@ that no shape tells, ``scale`` and ``classes``, have no default.
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from fer_deploy.errors import UsageError
 from fer_deploy.labels import IMAGE_SIZE, LABELS
+from fer_deploy.toml_file import read_toml
 
 LEFT_OUT: Final = "-"
 """In ``classes``: an output that is none of FER-2013's seven; it is left out, and the rest brought to a sum of 1."""
@@ -112,7 +112,7 @@ def foreign_contract(file: Path | None = None, **options: Any) -> ForeignContrac
     given = {key: value for key, value in options.items() if value is not None}
     if file is None and not given:
         return None
-    values = {**(_read(file) if file is not None else {}), **given}
+    values = {**(read_toml(file, "The network's description", UsageError) if file is not None else {}), **given}
     where = f"{file}: " if file is not None else ""
     missing = [key for key in NEEDED if key not in values]
     if missing:
@@ -125,15 +125,6 @@ def foreign_contract(file: Path | None = None, **options: Any) -> ForeignContrac
         return ForeignContract(**{key: _value(key, value) for key, value in values.items()})
     except ValueError as error:
         raise UsageError(f"{where}{error}") from error
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is not valid TOML: {error}") from error
 
 
 def _value(key: str, value: Any) -> Any:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fer_deploy.errors import UsageError
 from fer_deploy.exporting.int8.ranges import METHODS
 from fer_deploy.exporting.int8.rounding import ROUNDINGS
+from fer_deploy.toml_file import build, read_toml, take_table
 
 MAX_COUNT: Final = 28_709
 
@@ -81,32 +80,9 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         UsageError: The file is unreadable, not TOML, or has an unknown key or a value that cannot be.
     """
+    raw = read_toml(path, "The recipe", UsageError)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"The recipe {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"The recipe {path} is not valid TOML: {error}") from error
-    try:
-        table = raw.pop("int8", {})
-        if not isinstance(table, dict):
-            raise ValueError(f"int8 is {table!r:.40}, expected a table")
-        quantisation = dataclasses.replace(Quantisation(), **_values(Quantisation(), table))
-        return dataclasses.replace(Recipe(name=path.stem), int8=quantisation, **_values(Recipe(), raw))
+        quantisation = build(Quantisation, take_table(raw, "int8"))
+        return build(Recipe, {"name": path.stem, **raw}, int8=quantisation)
     except ValueError as error:
         raise UsageError(f"The recipe {path} is wrong: {error}") from error
-
-
-def _values(defaults: Any, table: dict[str, Any]) -> dict[str, Any]:
-    """Checks a table's keys and types against a dataclass."""
-    values = {}
-    for key, value in table.items():
-        if key not in {f.name for f in dataclasses.fields(defaults)} or key == "int8":
-            raise ValueError(f"there is no key {key!r:.40}")
-        kind = type(getattr(defaults, key))
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:
-            raise ValueError(f"{key} is {value!r:.40}, expected a {kind.__name__}")
-        values[key] = value
-    return values

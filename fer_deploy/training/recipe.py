@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fer_deploy.errors import TrainingError
+from fer_deploy.toml_file import build, read_toml, take_table
 from fer_deploy.training.augmentation import Augmentation
 
-T = TypeVar("T")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -97,12 +94,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         TrainingError: The file is unreadable, not TOML, or has an unknown key or a value of the wrong type.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainingError(f"The recipe {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise TrainingError(f"The recipe {path} is not valid TOML: {error}") from error
+    raw = read_toml(path, "The recipe", TrainingError)
     try:
         return _parse(raw, path)
     except (TypeError, ValueError) as error:
@@ -110,22 +102,22 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _parse(raw: dict[str, Any], path: Path) -> Recipe:
-    common = _table(raw, "augmentation")
+    common = take_table(raw, "augmentation")
     entries = raw.pop("stage", [{}])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError("stage is not a list of tables: write [[stage]]")
     stages = []
     for entry in entries:
-        augmentation = _build(Augmentation, {**common, **_table(entry, "augmentation")})
+        augmentation = build(Augmentation, {**common, **take_table(entry, "augmentation")})
         if entry.get("initial"):
             entry["initial"] = str((path.parent / entry["initial"]).resolve())
         if isinstance(entry.get("teachers"), list):
             entry["teachers"] = [_teacher(teacher, path.parent) for teacher in entry["teachers"]]
-        stages.append(_build(Stage, entry, augmentation=augmentation))
+        stages.append(build(Stage, entry, augmentation=augmentation))
     if not stages:
         raise ValueError("it has no stage")
     raw.setdefault("name", path.stem)
-    recipe = _build(Recipe, raw, model=_build(Shape, _table(raw, "model")), stages=tuple(stages))
+    recipe = build(Recipe, raw, model=build(Shape, take_table(raw, "model")), stages=tuple(stages))
     if recipe.precision not in PRECISIONS:
         raise ValueError(f"precision is {recipe.precision!r}, expected one of {', '.join(PRECISIONS)}")
     if any(stage.epochs < 1 or stage.batch_size < 1 for stage in recipe.stages):
@@ -139,28 +131,3 @@ def _teacher(name: Any, folder: Path) -> str:
     if not isinstance(name, str):
         raise ValueError(f"a teacher is {name!r}, expected the path of a bundle")
     return name if name == "default" else str((folder / name).resolve())
-
-
-def _table(raw: dict[str, Any], key: str) -> dict[str, Any]:
-    table = raw.pop(key, {})
-    if not isinstance(table, dict):
-        raise ValueError(f"{key} is {table!r}, expected a table")
-    return table
-
-
-def _build(kind: type[T], raw: Mapping[str, Any], **given: Any) -> T:
-    """Makes a dataclass from a TOML table; a key that it does not have, or a value of another type, is an error."""
-    defaults = kind()
-    values: dict[str, Any] = {}
-    for key, value in raw.items():
-        if key in given or key not in {f.name for f in dataclasses.fields(kind)}:  # type: ignore[arg-type]
-            raise ValueError(f"{kind.__name__} has no key {key!r}")
-        default = getattr(defaults, key)
-        if isinstance(default, tuple) and isinstance(value, list):
-            value = tuple(value)
-        if isinstance(default, float) and type(value) is int:
-            value = float(value)
-        if type(value) is not type(default):
-            raise ValueError(f"{key} is {value!r}, expected a {type(default).__name__}")
-        values[key] = value
-    return kind(**values, **given)
