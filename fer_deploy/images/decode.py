@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from fer_deploy.errors import ImageError
 from fer_deploy.images.files import open_regular
-from fer_deploy.labels import IMAGE_SIZE
+from fer_deploy.labels import IMAGE_SIZE, INPUT_SHAPE
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,6 +50,8 @@ _TURNS: Final = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5:
 }
 _ZIP: Final = b"PK\x03\x04"
 _ORIENTATION: Final = 0x0112
+_ORIENTED: Final = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+"""Where Pillow keeps what can hold an orientation, in its ``info`` of a PNG or a JPEG."""
 _CHANNELS: Final = ((), (1,), (3,), (4,))
 
 
@@ -129,6 +131,8 @@ def _identify(file: BinaryIO) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Applies the EXIF orientation; a block that cannot be parsed counts as none, as in every viewer."""
+    if image.format in ("PNG", "JPEG") and image.info.keys().isdisjoint(_ORIENTED):
+        return image  # asking for an EXIF block that is not there takes a fifth of a small PNG's time
     from PIL import Image
 
     try:
@@ -148,7 +152,8 @@ def _to_input(image: Image.Image) -> NDArray[np.uint8]:
         gray = gray.crop((left, top, left + side, top + side))
     if side != IMAGE_SIZE:
         gray = gray.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
-    return np.array(gray, dtype=np.uint8)[:, :, np.newaxis]  # (48, 48, 1)
+    pixels = np.frombuffer(gray.tobytes(), np.uint8)  # half the time of np.array(gray)
+    return pixels.reshape(INPUT_SHAPE).copy()  # (48, 48, 1), writable
 
 
 def _to_gray(image: Image.Image) -> Image.Image:
@@ -162,7 +167,9 @@ def _to_gray(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.composite(image.convert("L"), Image.new("L", image.size, MATTE), image.getchannel("A"))
-    if image.mode in ("L", "1"):
+    if image.mode == "L":
+        return image
+    if image.mode == "1":
         return image.convert("L")
     return image.convert("RGB").convert("L")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -20,6 +21,7 @@ NOTES: Final = frozenset(
 """Names of files that are no pictures either."""
 JUNK: Final = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
 """What operating systems put beside pictures, besides names that start with a dot."""
+_SMALL: Final = 1 << 20
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder, not a picture"),
     (stat.S_ISFIFO, "a named pipe, not a picture"),
@@ -32,18 +34,36 @@ _KINDS: Final = (
 def open_regular(path: str) -> BinaryIO:
     """Opens a regular, non-empty file for reading; a pipe or device is refused before it could block.
 
+    A small file is read at once: what codecs do with a file, many short reads and seeks, takes as long on one that is
+    on disk as decoding a small picture does.
+
     Raises:
         ImageError: With the reason in a few words, the path left out.
     """
-    check_regular(path)
+    size = check_regular(path)
     try:
-        return Path(path).open("rb")
+        return BytesIO(_content(path, size)) if size <= _SMALL else Path(path).open("rb")
     except OSError as error:
         raise ImageError(why(error, path)) from error
 
 
-def check_regular(path: str) -> None:
+def _content(path: str, size: int) -> bytes:
+    """Reads up to ``size`` bytes with the least calls; a Path's ``read_bytes`` takes four times as long."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        content = os.read(descriptor, size)
+        while len(content) < size and (more := os.read(descriptor, size - len(content))):  # a file system may give less
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def check_regular(path: str) -> int:
     """Refuses what is no regular file with something in it.
+
+    Returns:
+        The file's size in bytes.
 
     Raises:
         ImageError: With the reason in a few words, the path left out.
@@ -54,11 +74,12 @@ def check_regular(path: str) -> None:
         raise ImageError(why(error, path)) from error
     except ValueError as error:  # a null character in the path
         raise ImageError("not a path that can exist") from error
-    for is_kind, reason in _KINDS:
+    for is_kind, reason in () if stat.S_ISREG(status.st_mode) else _KINDS:
         if is_kind(status.st_mode):
             raise ImageError(reason)
     if not status.st_size:
         raise ImageError("empty file")
+    return status.st_size
 
 
 def why(error: OSError, path: str) -> str:
