@@ -1,5 +1,8 @@
 """Reads pictures by several threads, ahead of who wants them and in order.
 
+Threads are handed several sources at a time: to wake another thread takes as long as to read a small picture. The first
+few come one by one, so that a handful of big photos keeps all threads busy.
+
 Not a ``ThreadPoolExecutor``: an interrupt (Ctrl-C) that hits the main thread inside ``submit`` can leave one of its
 locks taken, and its shutdown then waits forever (seen, about once in a hundred interrupts). Here the main thread only
 uses ``SimpleQueue``, whose every operation is either done or not done when an interrupt comes.
@@ -10,10 +13,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +25,13 @@ from fer_deploy.errors import ImageError
 from fer_deploy.images.sources import Source
 
 _JOIN_S: Final = 10  # one decoding takes less; a thread stuck in a dead file system is left behind
+_TOGETHER: Final = 8
+"""Sources handed over at a time at most."""
+_SINGLY: Final = 8
+"""Sources per thread and source handed over at a time: with two threads, the first 16 come singly, 16 in twos, ..."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A source that was read: ``pixels`` (uint8, shape (48, 48, 1)), or the reason why there are none."""
 
     name: str
@@ -33,8 +39,8 @@ class Decoded:
     reason: str = ""
 
 
-Answer = SimpleQueue[Decoded]
-Task = tuple[Source, Answer]
+Answer = SimpleQueue[list[Decoded]]
+Task = tuple[list[Source], Answer]
 
 
 def decode_ahead(sources: Iterable[Source], workers: int, window: int) -> Generator[Decoded, None, None]:
@@ -49,20 +55,28 @@ def decode_ahead(sources: Iterable[Source], workers: int, window: int) -> Genera
         What became of each source, in order; a source that cannot be read never ends it.
     """
     tasks: SimpleQueue[Task | None] = SimpleQueue()
-    pending: deque[Answer] = deque()
-    threads = [Thread(target=_work, args=(tasks,), name=f"decode-{n}", daemon=True) for n in range(workers)]
+    left: list[bool] = []  # anything in it ends the threads; not an Event, which holds a lock
+    pending: deque[tuple[int, Answer]] = deque()
+    threads = [Thread(target=_work, args=(tasks, left), name=f"decode-{n}", daemon=True) for n in range(workers)]
+    source = iter(sources)
+    drawn = ahead = 0
     try:
         for thread in threads:
             thread.start()
-        for source in sources:
+        while together := list(islice(source, _how_many(drawn, workers, window))):
             answer: Answer = SimpleQueue()
-            pending.append(answer)
-            tasks.put((source, answer))
-            if len(pending) >= window:
-                yield pending.popleft().get()
+            pending.append((len(together), answer))
+            tasks.put((together, answer))
+            drawn += len(together)
+            ahead += len(together)
+            while ahead + _how_many(drawn, workers, window) > window:
+                count, answer = pending.popleft()
+                yield from answer.get()
+                ahead -= count
         while pending:
-            yield pending.popleft().get()
+            yield from pending.popleft()[1].get()
     finally:
+        left.append(True)
         with suppress(Empty):  # what has not begun is not wanted any more
             while True:
                 tasks.get_nowait()
@@ -73,10 +87,15 @@ def decode_ahead(sources: Iterable[Source], workers: int, window: int) -> Genera
                 thread.join(_JOIN_S)
 
 
-def _work(tasks: SimpleQueue[Task | None]) -> None:
+def _how_many(drawn: int, workers: int, window: int) -> int:
+    """Tells how many sources make the next task: more and more, as long as each thread has two tasks in the window."""
+    return max(1, min(_TOGETHER, drawn // (_SINGLY * workers), window // (2 * workers)))
+
+
+def _work(tasks: SimpleQueue[Task | None], left: list[bool]) -> None:
     while task := tasks.get():
-        source, answer = task
-        answer.put(_read(source))
+        sources, answer = task
+        answer.put([_read(source) for source in sources if not left])
 
 
 def _read(source: Source) -> Decoded:

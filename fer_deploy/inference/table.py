@@ -17,6 +17,7 @@ COLUMNS: Final = (
 
 Cell = str | float | int | None
 _DIGITS: Final = 7  # what float32 holds
+_SEVERAL: Final = f"%.{_DIGITS}g "
 _TIME_DIGITS: Final = 6  # microseconds, however long the video
 
 
@@ -35,7 +36,8 @@ def row_of(prediction: Prediction) -> dict[str, Cell]:
         "frame": prediction.frame,
         "track": prediction.track,
     }
-    row.update(zip(LABELS, map(_short, prediction.probabilities), strict=False))
+    values = prediction.probabilities  # all in one go, which takes half the time
+    row.update(zip(LABELS, map(float, (_SEVERAL * len(values) % values).split()), strict=False))
     if prediction.box is not None:
         row.update(zip(("x", "y", "width", "height"), map(round, prediction.box), strict=True))  # whole pixels
     return row
@@ -47,7 +49,7 @@ def valid_text(name: str) -> str:
     Such names come from other systems or old archives. All others, with spaces, quotes and newlines as they may be,
     stay as they are: each format quotes them in its own way.
     """
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _short(value: float | None) -> float | None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from fer_deploy.errors import ImageError
 from fer_deploy.images.decode import MATTE, decode, from_array
@@ -61,6 +62,15 @@ def test_path_and_bytes_and_array_agree(tmp_path: Path) -> None:
     path.write_bytes(encode(Image.fromarray(COLOURS)))
     for decoded in (decode(path), decode(str(path)), decode(path.read_bytes()), from_array(COLOURS)):
         np.testing.assert_array_equal(decoded[:, :, 0], LUMA)
+
+
+def test_a_file_too_large_to_be_read_at_once(tmp_path: Path) -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (1100, 1000), dtype=np.uint8)
+    content = encode(Image.fromarray(noise), "BMP")
+    assert len(content) > 1 << 20
+    path = tmp_path / "large.bmp"
+    path.write_bytes(content)
+    np.testing.assert_array_equal(decode(path), decode(content))
 
 
 @pytest.mark.parametrize("keep_rgb", [False, True])
@@ -127,6 +137,18 @@ def test_exif_orientation(format: str, orientation: int, expected: list[int]) ->
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_an_orientation_in_xmp(format: str) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="3"/></x:xmpmeta>'
+    if format == "PNG":
+        text = PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        content = encode(quadrants(), format, pnginfo=text)
+    else:
+        content = encode(quadrants(), format, xmp=xmp)
+    np.testing.assert_allclose(corners(decode(content)), [230, 160, 90, 20], atol=3)
+
+
 def test_a_broken_exif_block_does_not_cost_the_picture() -> None:
     jpeg = encode(quadrants(), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f\x01\x02")
     assert np.abs(np.subtract(corners(decode(jpeg)), [20, 90, 160, 230])).max() <= 6

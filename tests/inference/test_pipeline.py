@@ -144,6 +144,36 @@ def test_decoding_goes_on_while_the_consumer_works() -> None:
     decoded.close()
 
 
+def test_a_handful_of_pictures_keeps_all_threads_busy() -> None:
+    together = threading.Barrier(4, timeout=5)
+
+    def read() -> Images:
+        together.wait()
+        return np.zeros((48, 48, 1), np.uint8)
+
+    decoded = list(decode_ahead([Source(str(n), read) for n in range(4)], workers=4, window=136))
+    assert [each.reason for each in decoded] == [""] * 4
+
+
+def test_what_was_handed_over_together_is_not_read_to_the_end_when_the_run_is_left() -> None:
+    begun: list[str] = []
+
+    def slow(name: str) -> Source:
+        def read() -> Images:
+            begun.append(name)
+            time.sleep(0.05)
+            return np.zeros((48, 48, 1), np.uint8)
+
+        return Source(name, read)
+
+    quick = [picture(n % 250) for n in range(100)]
+    decoded = decode_ahead(itertools.chain(quick, (slow(str(n)) for n in range(100))), workers=1, window=64)
+    for _ in range(100):
+        next(decoded)
+    decoded.close()
+    assert len(begun) < 8
+
+
 def test_threads_end_when_the_run_is_left(backend: Arithmetic) -> None:
     before = threading.active_count()
     groups = classify((picture(value % 250, 0.001) for value in range(10_000)), backend, batch_size=4)
