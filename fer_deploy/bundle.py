@@ -19,12 +19,13 @@ from fer_deploy.errors import BundleError, OutputError
 from fer_deploy.labels import INPUT_SHAPE, LABELS
 from fer_deploy.onnx_file import check_onnx
 from fer_deploy.records import Record, parse_record
+from fer_deploy.shipped import ASSETS as ASSETS
+from fer_deploy.shipped import DEFAULT, shipped_names
+from fer_deploy.shipped import MANIFEST as MANIFEST
 
-MANIFEST: Final = "bundle.json"
 FORMAT_VERSION: Final = 1
 MAX_MANIFEST_BYTES: Final = 4 << 20
 MAX_FILE_BYTES: Final = 2 << 30
-ASSETS: Final = Path(__file__).parent / "assets"
 FORMATS: Final = ("keras", "onnx", "engine", "outputs")
 PRECISIONS: Final = ("fp32", "fp16", "int8", "int8-trt")
 _TARGET: Final = r"|sm\d{2,3}"
@@ -80,12 +81,14 @@ class Bundle:
         """Reads and validates a bundle's manifest.
 
         Args:
-            path: The bundle's folder or its ``bundle.json``; ``None`` or ``"default"`` for the shipped one.
+            path: The name of a shipped bundle (``"default"``, which ``None`` means too, ``"fast"``), or a bundle's
+                folder or its ``bundle.json``. A name goes before a folder of that name, so that it means the same
+                wherever one is; such a folder is ``"./fast"``, or any ``Path``.
 
         Raises:
             BundleError: There is no bundle, or its manifest is not valid.
         """
-        folder = ASSETS / "default" if path in (None, "default") else Path(path or "")
+        folder = _folder(path)
         if folder.name == MANIFEST:
             folder = folder.parent
         manifest = folder / MANIFEST
@@ -97,8 +100,9 @@ class Bundle:
                 raise BundleError(f"{manifest} is larger than {MAX_MANIFEST_BYTES} bytes: not a manifest of ours")
             raw = json.loads(manifest.read_text(encoding="utf-8"))
         except OSError as error:
+            ships = f"; those that ship are {', '.join(shipped_names(ASSETS))}" if path == folder.name else ""
             raise BundleError(
-                f"{folder} is not a bundle: cannot read {MANIFEST} ({error.strerror}). "
+                f"{folder} is not a bundle: cannot read {MANIFEST} ({error.strerror}){ships}. "
                 "Make one with: fer-deploy export model.keras"
             ) from error
         except (ValueError, RecursionError) as error:
@@ -216,6 +220,13 @@ def describe_file(
     content = (folder / file).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     return Artefact(file, format, precision, len(content), digest, made_with, target)
+
+
+def _folder(path: str | Path | None) -> Path:
+    """Finds the folder that a name or a path means."""
+    if path is None or path == DEFAULT:
+        return ASSETS / DEFAULT
+    return ASSETS / path if path in shipped_names(ASSETS) else Path(path)
 
 
 def _check_content(artefact: Artefact, content: bytes, what: str) -> None:

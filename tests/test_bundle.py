@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from fer_deploy import bundle as bundle_module
 from fer_deploy import keras_file  # noqa: F401 - so that no import opens files while they are watched
 from fer_deploy.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle, describe_file
 from fer_deploy.errors import BundleError, ModelError, OutputError
+from fer_deploy.shipped import shipped_names
 
 CONTENT = {"model.keras": b"keras " * 50, "models/model.onnx": b"\x08\x08" * 125}  # an ONNX file without a graph
 DIGEST = "0" * 64
@@ -79,6 +81,41 @@ def test_no_bundle(tmp_path: Path) -> None:
         Bundle.load(tmp_path)
     with pytest.raises(BundleError, match="is not a bundle"):
         Bundle.load(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def assets(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package that ships the bundles ``default`` and ``fast``, and a current folder elsewhere."""
+    assets, here = tmp_path / "assets", tmp_path / "here"
+    for name in ("fast", "default"):
+        shutil.copytree(folder, assets / name)
+    (assets / "__pycache__").mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(bundle_module, "ASSETS", assets)
+    return assets
+
+
+def test_shipped_bundles_have_names(assets: Path) -> None:
+    assert shipped_names(assets) == ("default", "fast")
+    assert shipped_names(assets / "nowhere") == ()
+    assert Bundle.load().path == Bundle.load("default").path == assets / "default"
+    assert Bundle.load("fast").path == assets / "fast"
+
+
+def test_a_name_goes_before_a_folder_and_a_path_is_a_path(assets: Path, folder: Path) -> None:
+    for name in ("fast", "mine"):
+        shutil.copytree(folder, name)
+    assert Bundle.load("fast").path == assets / "fast"
+    for path in ("./fast", "fast/", Path("fast"), "fast/bundle.json"):
+        assert (Bundle.load(path).path / MANIFEST).resolve() == Path("fast", MANIFEST).resolve()
+    assert Bundle.load("mine").path == Path("mine")
+
+
+@pytest.mark.parametrize("name", ["fats", "__pycache__", "..", "", "Fast", "f" * 300])
+def test_an_unknown_name_lists_the_known_ones(assets: Path, name: str) -> None:
+    with pytest.raises(BundleError, match=r"is not a bundle: .*; those that ship are default, fast\. Make one with"):
+        Bundle.load(name)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""The shipped model is as good as its record and its card say, through the command that users run."""
+"""The shipped models are as good as their records and their card say, through the command that users run."""
 
 from __future__ import annotations
 
 import csv
 import re
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -14,19 +15,25 @@ import numpy as np
 import pytest
 
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle import ASSETS, Bundle
 from fer_deploy.data import load_fer2013
 from fer_deploy.data.fer2013 import Partition
 from fer_deploy.evaluation.keras_outputs import fingerprint, read_outputs
 from fer_deploy.labels import LABELS
+from fer_deploy.shipped import shipped_names
 
 ROOT = Path(__file__).parents[1]
 CARD = ROOT / "train/MODEL_CARD.md"
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.load()
+@pytest.fixture(scope="module", params=shipped_names())
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return Bundle.load(str(request.param))
+
+
+def test_each_is_found_by_its_name(bundle: Bundle) -> None:
+    assert bundle.path == ASSETS / bundle.name
+    assert "default" in shipped_names()
 
 
 def test_it_has_the_promised_network(bundle: Bundle) -> None:
@@ -92,16 +99,22 @@ def public_test(fer2013_path: Path) -> Partition:
 
 
 def test_card_and_record_agree(bundle: Bundle) -> None:
-    card = CARD.read_text(encoding="utf-8")
+    card = CARD.read_text(encoding="utf-8").partition(f"<!-- {bundle.name}: begin -->")[2]
+    card = card.partition(f"<!-- {bundle.name}: end -->")[0]
     for name, accuracy in bundle.training["accuracy"].items():
         row = re.search(rf"^\| {name} \| [\d,]+ \| ([\d.]+) %", card, re.MULTILINE)
         assert row, f"the model card has no row for {name}"
         assert float(row[1]) == round(100 * accuracy, 2)
 
 
-def test_readme_and_records_agree(bundle: Bundle) -> None:
+def test_the_card_has_the_tables_of_the_published_report(bundle: Bundle) -> None:
+    card, script = CARD.read_text(encoding="utf-8"), runpy.run_path(str(ROOT / "train/reproduce"))
+    assert script["with_tables"](card, bundle.name, ROOT / "train/results" / bundle.name) == card
+
+
+def test_readme_and_records_agree() -> None:
     """Each row of the README's table is a record of the bundle, and each record of an AVX-512 VNNI CPU is in it."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    bundle, readme = Bundle.load(), (ROOT / "README.md").read_text(encoding="utf-8")
     pattern = r"^\| (\w+) \| ([\w-]+) \| \w+ \| ([\d.]+) % \| ([+-][\d.]+) \| ([\d.]+) % \| ([\w,]+) \|$"
     stated = set(re.findall(pattern, readme, re.MULTILINE))
     kept = {
@@ -122,6 +135,8 @@ def test_readme_and_records_agree(bundle: Bundle) -> None:
 
 def test_every_recorded_form_meets_its_goal(bundle: Bundle) -> None:
     """Tighter than the gate: what the shipped files were made for."""
+    assert bundle.verification
+    assert bundle.target_accuracy is not None
     goals = {
         "fp32": (0, 0.9995),
         "fp16": (0.1, 0.995),
@@ -132,6 +147,7 @@ def test_every_recorded_form_meets_its_goal(bundle: Bundle) -> None:
     for record in bundle.verification:
         drift, agreement = goals[record.precision]
         assert record.status == "ok"
+        assert record.accuracy >= bundle.target_accuracy - 0.005
         assert abs(record.drift_points) <= drift
         assert record.agreement >= agreement
 
@@ -146,7 +162,18 @@ def test_infer_over_the_test_folder_gives_the_recorded_accuracy(
     folder = next(path for path in (tmp_path / "fer", fer2013_path) if path.is_dir())
     test = next(path for path in (folder, *folder.rglob("test")) if path.name == "test")
     table = tmp_path / "out.csv"
-    command = [sys.executable, "-m", "fer_deploy", "infer", str(test), "--output", str(table), "--strict"]
+    command = [
+        sys.executable,
+        "-m",
+        "fer_deploy",
+        "infer",
+        str(test),
+        "--bundle",
+        bundle.name,
+        "--output",
+        str(table),
+        "--strict",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     right: Counter[str] = Counter()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_deploy.cli.options import JsonOption, ThreadsOption
+from fer_deploy.cli.options import BundleArgument, JsonOption, ThreadsOption
 from fer_deploy.cli.progress import stages
 from fer_deploy.errors import OutputError, UsageError
 
@@ -31,7 +31,7 @@ class Mode(StrEnum):
 
 
 def bench(
-    bundle: Annotated[str, typer.Argument(help="A bundle's folder; 'default' is the one that ships.")] = "default",
+    bundle: BundleArgument = "default",
     backend: Annotated[str, typer.Option("--backend", help="all, or names with commas between; null is one.")] = "all",
     precision: Annotated[str, typer.Option("--precision", help="all, or names with commas between.")] = "all",
     batch: Annotated[str, typer.Option("--batch", help="Batch sizes with commas between.")] = "1,8,64,256",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_deploy.cli.options import BundleOption, JsonOption, ThreadsOption
+from fer_deploy.cli.options import BundleArgument, JsonOption, ThreadsOption
 from fer_deploy.cli.progress import steps
 
 if TYPE_CHECKING:
@@ -22,12 +22,13 @@ _NO_VNNI = ("avx512", "avx2", "other")
 
 
 def doctor(
-    bundle: BundleOption = "default",
+    bundle: BundleArgument = "default",
     require: Annotated[
         str, typer.Option("--require", help="What must run, as backend or backend/precision with commas between.")
     ] = "",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
+    option: Annotated[str | None, typer.Option("--bundle", hidden=True)] = None,  # as infer has it
 ) -> None:
     """Tell which backends can run here, on which device, and why the others cannot.
 
@@ -44,13 +45,13 @@ def doctor(
 
       fer-deploy doctor --require openvino/int8,trt
 
-      fer-deploy doctor --bundle bundle/ --json > doctor.json
+      fer-deploy doctor bundle/ --json > doctor.json
     """
     from fer_deploy.bundle import Bundle
     from fer_deploy.evaluation.checkup import check_up, parse_wanted
 
     wanted = parse_wanted(require)
-    loaded = Bundle.load(bundle)
+    loaded = Bundle.load(option or bundle)
     with steps() as report:
         found = check_up(loaded, report, threads)
     lacking = found.lacking(wanted)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fer_deploy.shipped import shipped_names
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
 DataArgument = Annotated[
     Path,
@@ -18,7 +20,9 @@ DataOption = Annotated[Path, typer.Option("--data", help="FER-2013 in any form t
 SkipBadOption = Annotated[
     bool, typer.Option("--skip-bad", help="Leave bad rows out and count them instead of stopping.")
 ]
-BundleOption = Annotated[str, typer.Option("--bundle", help="A bundle's folder; 'default' is the one that ships.")]
+_BUNDLE = f"A bundle's folder, or the name of one that ships: {', '.join(shipped_names())}."
+BundleOption = Annotated[str, typer.Option("--bundle", help=_BUNDLE)]
+BundleArgument = Annotated[str, typer.Argument(help=_BUNDLE)]
 BackendOption = Annotated[str, typer.Option("--backend", help="auto, openvino, onnx, keras or trt.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, fp16, int8; bf16 on openvino.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu; cuda on onnx and trt; tensorrt on onnx.")]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_deploy.cli.options import JsonOption, ThreadsOption
+from fer_deploy.cli.options import BundleArgument, JsonOption, ThreadsOption
 from fer_deploy.cli.progress import progress_bar, stages
 from fer_deploy.errors import UsageError
 
@@ -35,7 +35,7 @@ _PARTITION = {Split.private: "PrivateTest", Split.public: "PublicTest", Split.te
 
 
 def verify(
-    bundle: Annotated[str, typer.Argument(help="A bundle's folder; 'default' is the one that ships.")] = "default",
+    bundle: BundleArgument = "default",
     data: Annotated[
         Path | None,
         typer.Option("--data", help="FER-2013 in any form that 'data info' reads; without it, a self-test."),

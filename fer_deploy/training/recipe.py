@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_deploy.errors import TrainingError
+from fer_deploy.shipped import DEFAULT, shipped_names
 from fer_deploy.toml_file import build, read_toml, take_table
 from fer_deploy.training.augmentation import Augmentation
 
@@ -39,8 +40,8 @@ class Stage:
         label_smoothing: Share of each label that is spread over all classes.
         average: Momentum of the moving average of the weights, which is what is scored and kept; 0 for none.
         initial: A ``.keras`` file, relative to the recipe, whose weights this stage starts from.
-        teachers: Bundles, relative to the recipe (or ``default``, the shipped one), whose mean answer to each augmented
-            picture is mixed into its label.
+        teachers: Bundles, by the name of a shipped one or by a path relative to the recipe, whose mean answer to each
+            augmented picture is mixed into its label.
         teaching: Their share of the label, 0 to 1.
         augmentation: How strongly pictures are changed.
     """
@@ -129,5 +130,5 @@ def _parse(raw: dict[str, Any], path: Path) -> Recipe:
 
 def _teacher(name: Any, folder: Path) -> str:
     if not isinstance(name, str):
-        raise ValueError(f"a teacher is {name!r}, expected the path of a bundle")
-    return name if name == "default" else str((folder / name).resolve())
+        raise ValueError(f"a teacher is {name!r}, expected the name or path of a bundle")
+    return name if name in (DEFAULT, *shipped_names()) else str((folder / name).resolve())

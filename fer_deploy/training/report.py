@@ -21,6 +21,7 @@ from fer_deploy.training.heatmap import mean_faces, occlusion_map, surest_exampl
 from fer_deploy.training.model import count_layers
 from fer_deploy.training.plots import draw_confusion, draw_curves, draw_heatmaps
 from fer_deploy.training.recipe import Recipe
+from fer_deploy.training.teachers import Teachers
 
 EXAMPLES_PER_CLASS = 3
 
@@ -90,6 +91,7 @@ def _metrics(fitted: Fitted, data: Fer2013, recipe: Recipe, scores: dict[str, Sc
             "training_seconds": round(seconds, 1),
         },
         "recipe": dataclasses.asdict(recipe),
+        "teachers": [Teachers(stage.teachers).digests for stage in recipe.stages],
         "data": {name: _describe(partition) for name, partition in data.partitions.items()},
         "device": fitted.device,
         "machine": machine_info(),

@@ -23,7 +23,7 @@ class Teachers:
     """Opened bundles whose mean answer is taught; they run on what ``auto`` takes here, on one thread.
 
     Args:
-        bundles: Folders of bundles, or ``default`` for the shipped one; none is allowed, and teaches nothing.
+        bundles: Folders of bundles, or names of shipped ones; none is allowed, and teaches nothing.
 
     Raises:
         TrainingError: One of them is no bundle.

@@ -50,7 +50,7 @@ def test_the_table(tiny_bundle: Bundle) -> None:
 
 
 def test_json(tiny_bundle: Bundle) -> None:
-    done = doctor("--bundle", str(tiny_bundle.path), "--json")
+    done = doctor(str(tiny_bundle.path), "--json")
     found = json.loads(done.stdout)
     assert (done.exit_code, found["schema"], found["missing"]) == (0, 1, [])
     assert {"cpu_class", "instructions", "usable_cores", "gpus", "driver", "gpu_reason"} <= found["machine"].keys()
