@@ -1,0 +1,81 @@
+"""Threads that work beside a run: jobs are handed over, their results come back in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
+
+T = TypeVar("T")
+_MOST: Final = 4
+_JOIN_S: Final = 10
+
+
+class Crew(Generic[T]):
+    """A context manager; leaving it drops the jobs that have not begun.
+
+    It uses ``SimpleQueue`` only, like ``inference.decoding``, and for the same reason: an interrupt cannot hang it.
+
+    Args:
+        window: How many jobs wait or are under way at most.
+        workers: Threads; None for one per CPU, at most four.
+    """
+
+    def __init__(self, window: int = 32, workers: int | None = None) -> None:
+        self._window = window
+        self._jobs: SimpleQueue[tuple[Callable[[], T], SimpleQueue[T | Exception]] | None] = SimpleQueue()
+        self._pending: deque[SimpleQueue[T | Exception]] = deque()
+        count = workers or min(_MOST, os.cpu_count() or 1)
+        self._threads = [Thread(target=self._work, name=f"crew-{n}", daemon=True) for n in range(count)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def do(self, job: Callable[[], T]) -> Iterator[T]:
+        """Hands a job over; gives the results that are due, and waits for the oldest where the window is full.
+
+        Raises:
+            Exception: What an earlier job raised.
+        """
+        answer: SimpleQueue[T | Exception] = SimpleQueue()
+        self._pending.append(answer)
+        self._jobs.put((job, answer))
+        while len(self._pending) >= self._window or (self._pending and not self._pending[0].empty()):
+            yield self._oldest()
+
+    def rest(self) -> Iterator[T]:
+        """Waits for all that is left."""
+        while self._pending:
+            yield self._oldest()
+
+    def _oldest(self) -> T:
+        result = self._pending.popleft().get()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(Empty):
+            while True:
+                self._jobs.get_nowait()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join(_JOIN_S)
+
+    def _work(self) -> None:
+        while task := self._jobs.get():
+            job, answer = task
+            try:
+                answer.put(job())
+            except Exception as error:  # raised again where the result is taken
+                answer.put(error)

@@ -1,0 +1,125 @@
+"""Which faces the page shows, and their small pictures: bounded in number and in bytes, whatever a run holds."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import os
+import random
+from collections.abc import Iterator
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.table import valid_text
+from fer_deploy.labels import LABELS
+from fer_deploy.reporting.crew import Crew
+from fer_deploy.reporting.pictures import inside_archive, thumbnails
+
+SHOWN: Final = 10_000
+"""Faces on a page at most: half of them the least sure ones of all, the others drawn by chance from the rest."""
+SIDES: Final = ((400, 224), (2_000, 128), (SHOWN, 72))
+"""Up to how many faces which width and height of their small pictures, in pixels."""
+MOST_BYTES: Final = 16 << 20
+"""Of all small pictures together; as text in the page they take a third more."""
+_PERMILLE: Final = 1_000
+
+
+class Gallery:
+    """Keeps the rows that are to be shown.
+
+    Args:
+        shown: How many at most.
+
+    Attributes:
+        seen: How many rows came.
+    """
+
+    def __init__(self, shown: int = SHOWN) -> None:
+        self.seen = 0
+        self._half = shown // 2
+        self._unsure: list[tuple[float, int, Prediction]] = []  # a heap whose first is the surest
+        self._others: list[tuple[int, Prediction]] = []
+        self._passed = 0
+        self._chance = random.Random(0)
+
+    def add(self, prediction: Prediction) -> None:
+        """Keeps a row with an emotion, or drops it."""
+        entry = (-(prediction.confidence or 0), self.seen, prediction)
+        self.seen += 1
+        if len(self._unsure) < self._half:
+            heapq.heappush(self._unsure, entry)
+            return
+        _, number, surer = heapq.heappushpop(self._unsure, entry)
+        self._passed += 1
+        if len(self._others) < self._half:
+            self._others.append((number, surer))
+        elif (place := self._chance.randrange(self._passed)) < self._half:  # so that each stays equally likely
+            self._others[place] = (number, surer)
+
+    def rows(self) -> list[Prediction]:
+        """Gives the kept rows in the order in which they came."""
+        kept = [(number, row) for _, number, row in self._unsure] + self._others
+        return [row for _, row in sorted(kept, key=lambda each: each[0])]
+
+    def as_json(self, page: Path) -> list[dict[str, Any]]:
+        """Gives what the page's script takes, the small pictures made now from the files.
+
+        Args:
+            page: Where the page will lie, which links to pictures start from.
+        """
+        rows = self.rows()
+        shown = [_entry(row, page) for row in rows]
+        side = next(side for most, side in SIDES if len(rows) <= most or most == SIDES[-1][0])
+        photos = [list(group) for _, group in groupby(range(len(rows)), key=lambda index: rows[index].path)]
+        photos.sort(key=lambda group: min(rows[index].confidence or 0 for index in group))  # those to check come first
+        left = MOST_BYTES
+        for group, pictures in _made([[(index, rows[index]) for index in group] for group in photos], side):
+            for index, picture in zip(group, pictures, strict=False):
+                left -= len(picture)
+                if left < 0:
+                    return shown
+                shown[index]["picture"] = base64.b64encode(picture).decode()
+        return shown
+
+
+def _made(photos: list[list[tuple[int, Prediction]]], side: int) -> Iterator[tuple[list[int], list[bytes]]]:
+    """Makes the small pictures of some photos' faces by several threads, in the order of the photos."""
+
+    def make(photo: list[tuple[int, Prediction]]) -> tuple[list[int], list[bytes]]:
+        path = photo[0][1].path
+        # a frame of a video cannot be had by reading a picture
+        boxes = [row.box for _, row in photo] if photo[0][1].frame is None else []
+        return [index for index, _ in photo], thumbnails(path, boxes, side)
+
+    with Crew[tuple[list[int], list[bytes]]]() as crew:
+        for photo in photos:
+            yield from crew.do(partial(make, photo))
+        yield from crew.rest()
+
+
+def _entry(row: Prediction, page: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "path": valid_text(row.path),
+        "emotion": LABELS.index(row.emotion or LABELS[0]),
+        "confidence": round(row.confidence or 0, 4),
+        "permille": [round(_PERMILLE * value) for value in row.probabilities],
+    }
+    if os.path.lexists(row.path):
+        entry["link"] = _link(row.path, page)
+    elif place := inside_archive(row.path):
+        entry["link"] = _link(place[0], page)
+    if row.box is not None:
+        entry |= {"face": row.face, "box": [round(value) for value in row.box], "score": round(row.face_score or 0, 3)}
+    if row.time_s is not None:
+        entry |= {"time": round(row.time_s, 2), "track": row.track}
+    return entry
+
+
+def _link(path: str, page: Path) -> str:
+    """Makes an address relative to the page; it begins with a point, so that no name is taken for a scheme."""
+    relative = os.path.relpath(path, page.parent)
+    return quote(os.fsencode(relative if relative.startswith("..") else f"./{relative}"))

@@ -1,0 +1,159 @@
+"""Pictures as people see them: upright and in colour, read again by the name that a table has for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from io import BytesIO
+from typing import TYPE_CHECKING, Final
+from zipfile import ZipFile
+
+from fer_deploy.errors import ImageError
+from fer_deploy.images.archive import ARCHIVE_SUFFIX, MAX_MEMBER_BYTES
+from fer_deploy.images.decode import MAX_PIXELS
+from fer_deploy.images.files import open_regular
+from fer_deploy.inference.predictions import Box
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_FORMATS: Final = (
+    *("JPEG", "PNG", "BMP", "GIF", "PPM"),
+    *("WEBP", "TIFF", "JPEG2000", "AVIF", "ICO", "DIB"),
+)
+_MARGIN: Final = 0.35
+"""How much wider than a face its thumbnail is, on each side, as a part of the face's longer side."""
+_QUALITY: Final = 70
+
+
+def inside_archive(name: str) -> tuple[str, str] | None:
+    """Splits ``archive.zip/member.png``; None for what lies on disk by itself."""
+    if os.path.lexists(name):
+        return None
+    end = -1
+    while (end := name.lower().find(ARCHIVE_SUFFIX + "/", end + 1)) >= 0:
+        archive = name[: end + len(ARCHIVE_SUFFIX)]
+        if os.path.isfile(archive):  # noqa: PTH113
+            return archive, name[len(archive) + 1 :]
+    return None
+
+
+def content(name: str) -> bytes:
+    """Reads a picture's file as it lies there, on disk or in an archive.
+
+    Raises:
+        ImageError: It is not there any more, or cannot be read.
+    """
+    if (place := inside_archive(name)) is None:
+        with open_regular(name) as file:
+            return file.read()
+    archive, member = place
+    try:
+        info = _archive(archive).getinfo(member)
+        if info.file_size > MAX_MEMBER_BYTES:
+            raise ImageError("too large")
+        return _archive(archive).read(info)
+    except ImageError:
+        raise
+    except Exception as error:  # as in images.archive: every damage has an exception of its own
+        raise ImageError(f"cannot be read from the archive ({type(error).__name__})") from error
+
+
+@lru_cache(maxsize=4)
+def _archive(path: str) -> ZipFile:
+    return ZipFile(path)
+
+
+def read(name: str, shrink: Callable[[int, int], float] | None = None) -> tuple[Image.Image, float]:
+    """Reads a picture upright, in RGB; of an animation, the first frame.
+
+    Args:
+        name: Its path, or ``archive.zip/member.png``.
+        shrink: Tells of a width and height by what they may be divided; some codecs (JPEG) can do that by 2, 4 or 8.
+
+    Returns:
+        The picture, and the size of its side as a part of the full one (1 where nothing was shrunk).
+
+    Raises:
+        ImageError: It cannot be read (any more).
+    """
+    from PIL import Image
+
+    try:
+        image: Image.Image = Image.open(BytesIO(content(name)), formats=_FORMATS)
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ImageError("too large")
+        if shrink and (factor := shrink(width, height)) >= 2:
+            image.draft(None, (int(width / factor), int(height / factor)))
+        image.load()
+        scale = image.width / width
+        return _rgb(_upright(image)), scale
+    except ImageError:
+        raise
+    except Exception as error:  # whatever a codec says of a file that is damaged by now
+        raise ImageError(f"{type(error).__name__}: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a block that cannot be parsed counts as none, as in images.decode
+        return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits
+        import numpy as np
+
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        matte = Image.new("RGBA", image.size, (128, 128, 128, 255))
+        return Image.alpha_composite(matte, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def thumbnails(name: str, boxes: Sequence[Box | None], side: int) -> list[bytes]:
+    """Makes small WebP pictures of a picture's faces.
+
+    Args:
+        name: See ``read``.
+        boxes: A face each; None for the square in the picture's middle, which is what the network sees of a crop.
+        side: Their width and height in pixels, where the face has as many.
+
+    Returns:
+        WebP files, one per box; none at all if the picture cannot be read any more.
+    """
+    smallest = min((max(box[2], box[3]) for box in boxes if box), default=None)
+
+    def shrink(width: int, height: int) -> float:
+        return (smallest or min(width, height)) / side
+
+    try:
+        image, scale = read(name, shrink)
+        return [_thumbnail(image, box, scale, side) for box in boxes]
+    except (ImageError, OSError, ValueError):
+        return []
+
+
+def _thumbnail(image: Image.Image, box: Box | None, scale: float, side: int) -> bytes:
+    from PIL import ImageOps
+
+    if box is None:
+        short = min(side, *image.size)
+        crop = ImageOps.fit(image, (short, short))
+    else:
+        x, y, width, height = (scale * value for value in box)
+        length = min(max(width, height, 1) * (1 + 2 * _MARGIN), *image.size)
+        left = min(max(x + width / 2 - length / 2, 0), image.width - length)
+        top = min(max(y + height / 2 - length / 2, 0), image.height - length)
+        crop = image.crop((round(left), round(top), round(left + length), round(top + length)))
+        crop.thumbnail((side, side))
+    buffer = BytesIO()
+    crop.save(buffer, "WEBP", quality=_QUALITY, method=2)
+    return buffer.getvalue()
