@@ -22,6 +22,7 @@ from fer_deploy.records import Record, parse_record
 from fer_deploy.shipped import ASSETS as ASSETS
 from fer_deploy.shipped import DEFAULT, shipped_names
 from fer_deploy.shipped import MANIFEST as MANIFEST
+from fer_deploy.tuning import Tuned, parse_tuned
 
 FORMAT_VERSION: Final = 1
 MAX_MANIFEST_BYTES: Final = 4 << 20
@@ -66,6 +67,7 @@ class Bundle:
         training: What the model's training recorded of itself (recipe, data, accuracy), possibly empty.
         target_accuracy: The accuracy that ``verify`` holds every form to, a fraction; None for none.
         verification: What ``verify --record`` measured, one record per form, runtime and machine.
+        tuning: What ``bench --tune`` measured, one record per form and machine.
     """
 
     path: Path
@@ -75,6 +77,7 @@ class Bundle:
     training: Mapping[str, Any] = field(default_factory=dict)
     target_accuracy: float | None = None
     verification: tuple[Record, ...] = ()
+    tuning: tuple[Tuned, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Bundle:
@@ -145,6 +148,7 @@ class Bundle:
             training=_typed(raw, "training", dict),
             target_accuracy=_target_accuracy(raw.get("target_accuracy")),
             verification=tuple(parse_record(entry) for entry in raw.get("verification", [])),
+            tuning=tuple(parse_tuned(entry) for entry in raw.get("tuning", [])),
         )
 
     def save(self) -> None:
@@ -164,6 +168,7 @@ class Bundle:
             "training": dict(self.training),
             "target_accuracy": self.target_accuracy,
             "verification": [asdict(record) for record in self.verification],
+            **({"tuning": [asdict(tuned) for tuned in self.tuning]} if self.tuning else {}),
         }
         partial = self.path / (MANIFEST + ".partial")
         try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType, TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,20 @@ from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
 
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
+
+
+class Settings(NamedTuple):
+    """How a runtime is used where the user does not say; None is what the backend takes by itself.
+
+    Args:
+        threads: Of the runtime, for streams of batches.
+        streams: Batches that the runtime computes at once.
+        batch: Pictures per batch.
+    """
+
+    threads: int | None = None
+    streams: int | None = None
+    batch: int | None = None
 
 
 class Backend(ABC):
@@ -38,6 +52,8 @@ class Backend(ABC):
         format: Of the bundle's files that it runs.
         modules: What must be importable, the runtime itself first; ``a|b`` where one of them will do.
         aliases: Other words for its precisions.
+        default_batch: Pictures per batch that suit it where nothing was measured.
+        settings: What it does with what the user leaves open; to be set before ``open``.
         effective: After open: the type that the runtime really computes in.
         runtime: After open: the runtime's name and version.
         gpu: After open: the GPU's name where it runs on one, else empty.
@@ -51,6 +67,7 @@ class Backend(ABC):
     format: ClassVar[str] = "onnx"
     modules: ClassVar[tuple[str, ...]] = ()
     aliases: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    default_batch: ClassVar[int] = 64
 
     def __init__(
         self, bundle: Bundle, precision: str = "fp32", device: str = "cpu", threads: int | None = None
@@ -66,11 +83,25 @@ class Backend(ABC):
         self.precision = precision
         self.device = device
         self.threads = threads
+        self.settings = Settings()
         self.effective = ""
         self.runtime = ""
         self.gpu = ""
         self.simulated = False
         self._open = False
+
+    @property
+    def batch(self) -> int:
+        """Pictures per batch with which a stream is fastest, as far as it is known."""
+        return self.settings.batch or self.default_batch
+
+    def parallelism(self, streaming: bool) -> tuple[int | None, int | None]:
+        """Tells how many streams and threads an open backend uses; None where it does not know.
+
+        Args:
+            streaming: In ``run_stream``, else in ``run``.
+        """
+        return None, self.threads
 
     @classmethod
     def missing(cls) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class OnnxRuntimeBackend(Backend):
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = self.threads or usable_cores()
+        options.intra_op_num_threads = self._threads()
         self.simulated = self.precision == "int8-trt" and self.device != "tensorrt"
         if self.simulated:  # else Q/DQ are fused into kernels that saturate on CPUs without VNNI
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -52,6 +52,13 @@ class OnnxRuntimeBackend(Backend):
         self.effective = self._computes_in()
         self.runtime = f"ONNX Runtime {onnxruntime.__version__}"
         self._session = session
+
+    def _threads(self) -> int:
+        return self.threads or self.settings.threads or usable_cores()
+
+    def parallelism(self, streaming: bool) -> tuple[int | None, int | None]:
+        """One stream; threads are those of the CPU."""
+        return 1, self._threads() if self.device == "cpu" else None
 
     def _computes_in(self) -> str:
         """On the CPU fp16 is cast to fp32 around every layer; CUDA computes int8 files in float between Q and DQ."""

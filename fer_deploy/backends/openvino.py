@@ -29,6 +29,9 @@ class OpenVinoBackend(Backend):
     install = ("fer-deploy",)
     modules = ("openvino",)
     precisions = ("fp32", "fp16", "int8", "bf16")
+    default_batch = 32
+    """As fast as 16 and 5 % faster than 64 in interleaved rounds (int8, AVX-512 VNNI, two cores); at 256 what lies
+    between two layers leaves the caches and half the speed is lost."""
 
     @classmethod
     def import_runtime(cls) -> Any:
@@ -110,11 +113,24 @@ class OpenVinoBackend(Backend):
             return self._compiled[hint]
         with self._lock:
             if hint not in self._compiled:
-                config = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": _HINTS[self.precision]}
-                if self.threads:
-                    config["INFERENCE_NUM_THREADS"] = str(self.threads)
-                self._compiled[hint] = compile_cached(self._core, self._content, config)
+                self._compiled[hint] = compile_cached(self._core, self._content, self._config(hint))
             return self._compiled[hint]
+
+    def _config(self, hint: str) -> dict[str, str]:
+        config = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": _HINTS[self.precision]}
+        threads, streams = self.threads, None
+        if hint == "THROUGHPUT":  # settings are of streams: a single call is best left to the runtime
+            threads, streams = self.threads or self.settings.threads, self.settings.streams
+        if threads:
+            config["INFERENCE_NUM_THREADS"] = str(threads)
+        if streams:
+            config["NUM_STREAMS"] = str(streams)
+        return config
+
+    def parallelism(self, streaming: bool) -> tuple[int | None, int | None]:
+        """Asks the compiled model; a single call has one stream."""
+        model = self._model_for("THROUGHPUT" if streaming else "LATENCY")
+        return int(model.get_property("NUM_STREAMS")), int(model.get_property("INFERENCE_NUM_THREADS"))
 
     def _unload(self) -> None:
         self._content = b""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from fer_deploy.backends.base import Backend
+from fer_deploy.backends.base import Backend, Settings
 from fer_deploy.backends.registry import BACKENDS, MEASURING, backend_class
+from fer_deploy.backends.threads import usable_cores
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import UsageError
 from fer_deploy.gpus import gpu_names
 from fer_deploy.machine import cpu_class, cpu_flags
 from fer_deploy.records import Record, recorded
+from fer_deploy.tuning import Tuned, tuned_for
 
 AUTO = "auto"
 _ORDER: Final = ("openvino", "onnx", "trt", "keras")
@@ -65,9 +67,51 @@ def decide(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: s
 def open_backend(
     bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: str = AUTO, threads: int | None = None
 ) -> Backend:
-    """Chooses a backend and opens it; see ``Backend.open`` for what it raises."""
+    """Chooses a backend and opens it with the settings of ``settle``; see ``Backend.open`` for what it raises."""
     choice = choose(bundle, backend, precision, device)
-    return backend_class(choice.backend)(bundle, choice.precision, choice.device, threads).open()
+    opened = backend_class(choice.backend)(bundle, choice.precision, choice.device, threads)
+    opened.settings = settle(bundle, choice, threads)
+    return opened.open()
+
+
+def settle(bundle: Bundle, choice: Choice, threads: int | None = None) -> Settings:
+    """Gives the settings that ``bench --tune`` found for a form on such a machine; none where it found none.
+
+    Args:
+        bundle: Whose records.
+        choice: Which form; none of it ``auto``.
+        threads: What the user named. Streams that were measured with another number are left to the runtime then.
+    """
+    tuned = _tuned(bundle, choice)
+    if tuned is None:
+        return Settings()
+    if threads not in (None, tuned.threads):
+        return Settings(batch=tuned.batch)
+    return Settings(tuned.threads or None, tuned.streams or None, tuned.batch)
+
+
+def tell_settings(bundle: Bundle, choice: Choice) -> str:
+    """Words what ``settle`` gives and why, on one line."""
+    settings = settle(bundle, choice)
+    told = f"batch {settings.batch or backend_class(choice.backend).default_batch}"
+    for name, count in (("streams", settings.streams), ("threads", settings.threads)):
+        told += f", {name} {count or 'as the runtime sets'}"
+    tuned = _tuned(bundle, choice)
+    if tuned is None:
+        return f"{told}: not tuned on such a machine; run: fer-deploy bench --tune"
+    where = f"{tuned.machine} with {tuned.cores} cores" if tuned.device == "cpu" else tuned.machine
+    return f"{told}: tuned on {where}, {tuned.gain:.2f} times as fast as untuned"
+
+
+def _tuned(bundle: Bundle, choice: Choice) -> Tuned | None:
+    """Finds the record of a form on such a machine; on a GPU the number of cores does not matter."""
+    fitting = [tuned for tuned in tuned_for(bundle) if (tuned.backend, tuned.precision, tuned.device) == choice]
+    if not fitting:
+        return None
+    if choice.device != "cpu":
+        return next((tuned for tuned in fitting if tuned.machine in gpu_names()), None)
+    here = (cpu_class(" ".join(cpu_flags())), usable_cores())
+    return next((tuned for tuned in fitting if (tuned.machine, tuned.cores) == here), None)
 
 
 def _form(record: Record) -> tuple[str, str, str, str]:

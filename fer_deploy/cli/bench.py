@@ -17,9 +17,13 @@ from fer_deploy.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fer_deploy.bundle import Bundle
     from fer_deploy.evaluation.forms import Selection
     from fer_deploy.evaluation.speed_file import Result
     from fer_deploy.evaluation.speed_rows import SpeedRow
+
+
+BATCHES = "1,8,64,256"
 
 
 class Mode(StrEnum):
@@ -34,7 +38,7 @@ def bench(
     bundle: BundleArgument = "default",
     backend: Annotated[str, typer.Option("--backend", help="all, or names with commas between; null is one.")] = "all",
     precision: Annotated[str, typer.Option("--precision", help="all, or names with commas between.")] = "all",
-    batch: Annotated[str, typer.Option("--batch", help="Batch sizes with commas between.")] = "1,8,64,256",
+    batch: Annotated[str, typer.Option("--batch", help="Batch sizes with commas between.")] = BATCHES,
     mode: Annotated[Mode, typer.Option("--mode", help="Single calls, a stream, or both.")] = Mode.both,
     duration: Annotated[float, typer.Option("--duration", min=0.01, help="Seconds for each row.")] = 5.0,
     require: Annotated[str, typer.Option("--require", help="Forms that must run: openvino/int8,trt/fp16,...")] = "",
@@ -51,6 +55,9 @@ def bench(
     compare: Annotated[
         tuple[Path, Path] | None, typer.Option("--compare", help="Measure nothing: compare two outputs, OLD NEW.")
     ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Find and remember the fastest streams, threads and batch size.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how fast every backend, precision and batch size is here, side by side.
@@ -74,12 +81,21 @@ def bench(
       fer-deploy bench --baseline old.json --max-regression 10
 
       fer-deploy bench --compare old.json new.json
+
+      fer-deploy bench --tune
     """
+    if tune:
+        from fer_deploy.cli.tune import tune as run_tune
+
+        given = {"batch": batch if batch != BATCHES else None, "require": require or None, "threads": threads}
+        _refuse("--tune", output=output, plot=plot, baseline=baseline, compare=compare, **given)
+        run_tune(bundle, backend, precision, device, duration, as_json)
+        return
     from fer_deploy.evaluation.speed_diff import MAX_REGRESSION, check_baseline
     from fer_deploy.evaluation.speed_file import as_result, dump, load_result
 
     if compare is not None:
-        _only_compare(output=output, plot=plot, baseline=baseline, require=require or None)
+        _refuse("--compare", output=output, plot=plot, baseline=baseline, require=require or None)
         _compare(load_result(compare[0]), load_result(compare[1]), max_regression, as_json)
         return
     if max_regression is not None and baseline is None:
@@ -97,12 +113,13 @@ def bench(
     if old:
         check_baseline(old, machine_info()["cpu_class"])
     _check_output(output)
+    batches = _batches(batch) + (_tuned_batches(loaded, selection, device) if batch == BATCHES else ())
     if plot:
         from fer_deploy.evaluation.speed_plot import check_plot, draw_plot
 
         check_plot(plot, loaded, selection)
     with stages() as progress:
-        settings = Settings(_batches(batch), _modes(mode), duration, device, threads, progress)
+        settings = Settings(batches, _modes(mode), duration, device, threads, progress)
         rows = run(loaded, selection, settings)
     result = as_result(loaded, rows, settings)
     if output:
@@ -124,6 +141,16 @@ def _batches(text: str) -> tuple[int, ...]:
     if not words or not all(word.isascii() and word.isdigit() and 0 < int(word) <= 1 << 16 for word in words):
         raise UsageError(f"--batch is {text!r}, expected numbers from 1 to 65536 with commas between, as 1,8,64")
     return tuple(map(int, words))
+
+
+def _tuned_batches(bundle: Bundle, selection: Selection, device: str) -> tuple[int, ...]:
+    """Lists the batch sizes that --tune found for the selected forms on this machine."""
+    from fer_deploy.backends.registry import BACKENDS, backend_class
+    from fer_deploy.backends.select import AUTO, Choice, settle
+
+    forms = [(form, backend_class(form.backend)) for form in selection.forms if form.backend in BACKENDS]
+    choices = [Choice(*form, kind.devices[0] if device == AUTO else device) for form, kind in forms]
+    return tuple(batch for choice in choices if (batch := settle(bundle, choice).batch))
 
 
 def _modes(mode: Mode) -> tuple[str, ...]:
@@ -163,10 +190,11 @@ def _regressions(old: Result, new: Result, max_percent: float) -> list[str]:
     return found.regressions(max_percent)
 
 
-def _only_compare(**given: object) -> None:
+def _refuse(by: str, **given: object) -> None:
     wrong = [f"--{name}" for name, value in given.items() if value is not None]
+    why = {"--compare": "which measures nothing", "--tune": "which tries them itself or tells no such result"}[by]
     if wrong:
-        raise UsageError(f"{', '.join(wrong)}: not with --compare, which measures nothing")
+        raise UsageError(f"{', '.join(wrong)}: not with {by}, {why}")
 
 
 def _compare(old: Result, new: Result, max_regression: float | None, as_json: bool) -> None:

@@ -68,7 +68,8 @@ def _speeds(rows: Sequence[SpeedRow]) -> Table:
     from fer_deploy.evaluation.speed_rows import fastest, quickest, speed_ups
 
     table = _table("backend", "precision")
-    for column in ("batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "x Keras", "x ORT", "accuracy"):
+    columns = ("batch", "p50 ms", "p90 ms", "p99 ms", "images/s", "streams", "x Keras", "x ORT", "accuracy")
+    for column in columns:
         table.add_column(column, justify="right")
     table.add_column("")
     best, soonest = fastest(rows), quickest(rows)
@@ -83,6 +84,7 @@ def _speeds(rows: Sequence[SpeedRow]) -> Table:
             str(row.batch),
             *("" if value is None else _milliseconds(value) for value in figures),
             f"{row.images_per_s:,.0f}",
+            _streams(row),
             *("" if ratio is None else f"{ratio:.2f}" for ratio in speed_ups(rows, row)),
             _accuracy(row),
             ", ".join(marks),
@@ -116,6 +118,14 @@ def _starts(rows: Sequence[SpeedRow]) -> Table:
 def _precision(row: SpeedRow) -> str:
     computed = "" if row.effective in (row.precision, row.precision.removesuffix("-trt"), "nothing") else row.effective
     return f"{row.precision}{f' in {computed}' if computed else ''}{_GRAPH[row.graph]}"
+
+
+def _streams(row: SpeedRow) -> str:
+    """Words streams and threads, as in 2x1: two streams with a thread each."""
+    if row.threads is None:
+        return ""
+    streams = row.streams or 1
+    return f"{streams}x{row.threads / streams:.3g}"
 
 
 def _milliseconds(seconds: float) -> str:

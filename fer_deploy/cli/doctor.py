@@ -85,6 +85,7 @@ def _print(found: Checkup, bundle: Bundle) -> None:
             console.print(f"{form}: {printable(checked.reason)}")
     choice = found.decision.choice
     console.print(f"auto takes {choice.backend} {choice.precision} on {choice.device}: {found.decision.reason}")
+    console.print(f"with {found.settings}")
     console.print(_self_test(found))
 
 

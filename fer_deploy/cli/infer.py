@@ -35,7 +35,9 @@ def infer(
     precision: PrecisionOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures per batch.")] = 64,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Pictures per batch; what bench --tune found if not given.")
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", help="A new .csv, .jsonl or .parquet file; - for CSV on standard output."),
@@ -77,7 +79,7 @@ def infer(
             targets.append(_json(summary))
         try:
             with _exit_codes(), _progress(summary, hidden=quiet or output == "-") as watch:
-                run(sources, opened, targets, summary, batch, watch)
+                run(sources, opened, targets, summary, batch or opened.batch, watch)
         finally:
             if not quiet and (summary.done or summary.failed):
                 print("\n".join(summary.lines()), file=sys.stderr)

@@ -39,6 +39,7 @@ class Entry:
         device: ``auto``, ``cpu``, ``cuda``, ...
         threads: Threads of the runtime; None leaves it to the backend.
         graph: Whether CUDA graphs are used; None where there is no such choice.
+        settings: Those of ``Settings``; None for what is recorded.
     """
 
     bundle: str
@@ -47,6 +48,7 @@ class Entry:
     device: str = "auto"
     threads: int | None = None
     graph: bool | None = None
+    settings: tuple[int | None, int | None, int | None] | None = None
 
 
 def serve(argument: str) -> None:
@@ -70,7 +72,7 @@ def serve(argument: str) -> None:
 def _serve(entry: Entry, answers: IO[str]) -> None:
     import numpy as np
 
-    from fer_deploy.backends.base import Backend
+    from fer_deploy.backends.base import Backend, Settings
     from fer_deploy.bundle import Bundle
     from fer_deploy.evaluation.forms import Form, open_form
     from fer_deploy.labels import INPUT_SHAPE
@@ -80,6 +82,8 @@ def _serve(entry: Entry, answers: IO[str]) -> None:
     imported = time.perf_counter()
     bundle = Bundle.load(entry.bundle)
     options: dict[str, Any] = {} if entry.graph is None else {"graph": entry.graph}
+    if entry.settings is not None:
+        options["settings"] = Settings(*entry.settings)
     backend: Backend = open_form(bundle, Form(entry.backend, entry.precision), entry.device, entry.threads, **options)
     with backend:
         opened = time.perf_counter()
@@ -90,7 +94,7 @@ def _serve(entry: Entry, answers: IO[str]) -> None:
 
 
 def _measure(backend: Any, answers: IO[str]) -> None:
-    from fer_deploy.evaluation.latency import Stopwatch, Task
+    from fer_deploy.evaluation.latency import THROUGHPUT, Stopwatch, Task
 
     watches: dict[Task, Stopwatch] = {}
     for line in sys.stdin:
@@ -102,12 +106,17 @@ def _measure(backend: Any, answers: IO[str]) -> None:
         if task not in watches:
             watches[task] = Stopwatch(backend, task)
         watch = watches[task]
+        answer: Answer = {}
         if wanted["do"] == "warm_up":
             watch.warm_up(wanted["seconds"] / 20, wanted["seconds"])
+            streams, threads = backend.parallelism(task.mode == THROUGHPUT)
+            answer |= {"streams": streams, "threads": threads}
         elif wanted["do"] == "turn":
-            watch.turn(wanted["seconds"])
+            answer["images_per_s"] = watch.turn(wanted["seconds"], wanted.get("least", 1))
+        else:
+            answer = watch.outcome()
         wait_until_idle()
-        _tell(answers, watch.outcome() if wanted["do"] == "outcome" else {})
+        _tell(answers, answer)
 
 
 def wait_until_idle(

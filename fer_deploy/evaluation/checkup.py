@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from fer_deploy.backends.base import Probabilities
 from fer_deploy.backends.diagnosis import FAILED, OK, Trials, Tried, ask_driver_apart
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.backends.select import Decision, decide
+from fer_deploy.backends.select import Decision, decide, tell_settings
 from fer_deploy.backends.threads import usable_cores
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import BundleError, UsageError
@@ -56,6 +56,7 @@ class Checkup:
         machine: Processor, memory, software, GPUs and their driver.
         checked: A row per backend, device and precision.
         decision: What ``auto`` takes, and why.
+        settings: Its batch size, streams and threads, and why: one line.
         pictures: How many the self-test ran.
         ground: What they were compared with: ``recorded`` answers of Keras, ``keras`` itself, or None.
         ground_reason: Why there was nothing to compare with.
@@ -64,6 +65,7 @@ class Checkup:
     machine: dict[str, Any]
     checked: tuple[Checked, ...]
     decision: Decision
+    settings: str
     pictures: int
     ground: str | None
     ground_reason: str | None
@@ -120,7 +122,7 @@ class Checkup:
             "schema": 1,
             "machine": self.machine,
             "rows": self.rows(),
-            "auto": {**self.decision.choice._asdict(), "reason": self.decision.reason},
+            "auto": {**self.decision.choice._asdict(), "reason": self.decision.reason, "settings": self.settings},
             "self_test": {"n": self.pictures, "ground": self.ground, "reason": self.ground_reason},
         }
 
@@ -148,7 +150,9 @@ def check_up(bundle: Bundle, report: Callable[[str], None] = lambda line: None, 
         "gpu_reason": driver["reason"],
     }
     checked = tuple(_checked(each, answers) for each in tried)
-    return Checkup(machine, checked, decide(bundle), len(images), ground, reason)
+    decision = decide(bundle)
+    settings = tell_settings(bundle, decision.choice)
+    return Checkup(machine, checked, decision, settings, len(images), ground, reason)
 
 
 def parse_wanted(text: str) -> tuple[Wanted, ...]:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from fer_deploy.backends.base import Backend
+from fer_deploy.backends.base import Backend, Settings
 from fer_deploy.backends.registry import BACKENDS, MEASURING, backend_class
+from fer_deploy.backends.select import Choice, settle
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import BackendError, MissingDependencyError, ModelError, UnavailableError, UsageError
 
@@ -92,8 +93,17 @@ def select(backends: str = ALL, precisions: str = ALL, require: str = "", extra:
     return Selection(forms, frozenset(named), required)
 
 
-def open_form(bundle: Bundle, form: Form, device: str = AUTO, threads: int | None = None, **options: Any) -> Backend:
-    """Opens a form; ``options`` are those that its backend alone has.
+def open_form(
+    bundle: Bundle,
+    form: Form,
+    device: str = AUTO,
+    threads: int | None = None,
+    settings: Settings | None = None,
+    **options: Any,
+) -> Backend:
+    """Opens a form with given settings, else with those that ``bench --tune`` found here.
+
+    ``options`` are those that its backend alone has.
 
     Raises:
         MissingDependencyError: Its runtime is not installed.
@@ -112,7 +122,11 @@ def open_form(bundle: Bundle, form: Form, device: str = AUTO, threads: int | Non
     kind = backend_class(form.backend)
     if device != AUTO and device not in kind.devices:
         raise UnavailableError(f"the {kind.name} backend has no device {device}; it has: {', '.join(kind.devices)}")
-    return kind(bundle, form.precision, kind.devices[0] if device == AUTO else device, threads, **options).open()
+    backend = kind(bundle, form.precision, kind.devices[0] if device == AUTO else device, threads, **options)
+    if settings is None and form != NULL:
+        settings = settle(bundle, Choice(form.backend, form.precision, backend.device), threads)
+    backend.settings = settings or backend.settings
+    return backend.open()
 
 
 def open_or_simulate(bundle: Bundle, form: Form, device: str = AUTO, threads: int | None = None) -> tuple[Backend, str]:

@@ -116,17 +116,30 @@ class Stopwatch:
             before = now
         self.warm_up_s = self._clock() - begun
 
-    def turn(self, seconds: float) -> None:
-        """Measures for so long, one sample at least; what the turns of others left behind is run off before."""
+    def turn(self, seconds: float, least: int = 1) -> float:
+        """Measures for so long; what the turns of others left behind is run off before.
+
+        Args:
+            seconds: How long.
+            least: Samples at least.
+
+        Returns:
+            Pictures per second in this turn.
+        """
         self._run(seconds / 10)
-        self._samples.add(self._run(seconds))
+        samples = self._run(seconds, least)
+        self._samples.add(samples)
+        return len(samples) * self._task.batch / sum(samples)
 
     def outcome(self) -> dict[str, Any]:
         """Gives the figures of a row; percentiles, of latency only, are those of the samples that are kept."""
         samples = self._samples
         n = samples.count * self._task.batch
+        streams, threads = self._backend.parallelism(self._task.mode == THROUGHPUT)
         found: dict[str, Any] = {
             "n": n,
+            "streams": streams,
+            "threads": threads,
             "images_per_s": n / samples.total_s,
             "samples": samples.count,
             "samples_s": [round(sample, 9) for sample in samples.kept],
@@ -145,8 +158,8 @@ class Stopwatch:
         samples = device_seconds(self._task.batch, _ON_DEVICE) if device_seconds else []
         return median(samples) if samples else None
 
-    def _calls(self, seconds: float) -> list[float]:
-        samples, clock, run, batches = [], self._clock, self._backend.run, self._batches
+    def _calls(self, seconds: float, least: int = 1) -> list[float]:
+        samples, clock, run, batches = list[float](), self._clock, self._backend.run, self._batches
         stop = clock() + seconds
         while True:
             batch = next(batches)
@@ -154,22 +167,22 @@ class Stopwatch:
             run(batch)
             ended = clock()
             samples.append(ended - begun)
-            if ended >= stop:
+            if ended >= stop and len(samples) >= least:
                 return samples
 
-    def _stream(self, seconds: float) -> list[float]:
+    def _stream(self, seconds: float, least: int = 1) -> list[float]:
         feeding, clock = True, self._clock
 
         def feed() -> Iterator[Images]:
             while feeding:
                 yield next(self._batches)
 
-        samples = []
+        samples: list[float] = []
         with closing(self._backend.run_stream(feed())) as answers:
             next(answers)
             last = clock()
             stop = last + seconds
-            while last < stop:
+            while last < stop or len(samples) < least:
                 next(answers)
                 now = clock()
                 samples.append(now - last)

@@ -31,6 +31,8 @@ class SpeedRow:
         graph: Whether CUDA graphs were used; None where there are none.
         mode: ``latency`` (one call after the other) or ``throughput`` (a stream).
         batch: Pictures per batch.
+        streams: Batches that the runtime computed at once; None where the backend does not know.
+        threads: Of the runtime; None as above.
         n: Pictures that were timed.
         accuracy: As it was recorded by ``verify``, a fraction; None where nothing is recorded.
         accuracy_split: Of which split.
@@ -65,6 +67,8 @@ class SpeedRow:
     graph: bool | None = None
     mode: str | None = None
     batch: int | None = None
+    streams: int | None = None
+    threads: int | None = None
     n: int | None = None
     accuracy: float | None = None
     accuracy_split: str | None = None

@@ -80,14 +80,16 @@ class Classifier:
         loaded = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         return cls(open_backend(loaded, backend, precision, device, threads))
 
-    def predict(self, items: Iterable[Item] | Item, batch_size: int = 64, on_error: OnError = "raise") -> Predictions:
+    def predict(
+        self, items: Iterable[Item] | Item, batch_size: int | None = None, on_error: OnError = "raise"
+    ) -> Predictions:
         """Classifies pictures and returns when all are done.
 
         Args:
             items: Any mix of paths (a picture, a folder, a pattern, a zip archive: see ``images.sources``), encoded
                 pictures as bytes, and arrays: uint8, (H, W), (H, W, 1), (H, W, 3) as RGB or (H, W, 4) as RGBA. Or one
                 array for all: uint8, (N, 48, 48) or (N, 48, 48, 1). Or a single path or picture.
-            batch_size: Pictures per batch, at least 1.
+            batch_size: Pictures per batch, at least 1; ``None`` for what ``bench --tune`` found, else 32 or 64.
             on_error: What a picture that cannot be read does: ``raise``, or ``row`` for a prediction that says so.
 
         Returns:
@@ -101,7 +103,7 @@ class Classifier:
         return Predictions(self.stream(items, batch_size, on_error))
 
     def stream(
-        self, items: Iterable[Item] | Item, batch_size: int = 64, on_error: OnError = "row"
+        self, items: Iterable[Item] | Item, batch_size: int | None = None, on_error: OnError = "row"
     ) -> Generator[Prediction, None, None]:
         """Classifies pictures as they come, in bounded memory; arguments and errors are those of ``predict``.
 
@@ -110,7 +112,9 @@ class Classifier:
         Yields:
             One prediction per picture, in the order of the items.
         """
-        if batch_size < 1:
+        if batch_size is None:
+            batch_size = self.backend.batch
+        elif batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, got {batch_size}")
         if on_error not in ("raise", "row"):
             raise UsageError(f"on_error must be 'raise' or 'row', got {on_error!r}")
