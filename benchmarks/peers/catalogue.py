@@ -65,7 +65,15 @@ PEERS: Final = (
     Peer("deepface-onnx", "onnxruntime", "onnx_network", "random", "the layers of deepface's emotion CNN", "deepface"),
     Peer("hsemotion-onnx", "onnxruntime", "onnx_network", "random", "EfficientNet-B0 at 224 px", "hsemotion"),
     *(
-        Peer(f"peak-{kind}", HERE, "matrix_peak", "random", "a large matrix product in OpenVINO", kind, "operations")
+        Peer(
+            f"peak-{kind}",
+            HERE,
+            "matrix_peak",
+            "random",
+            "large matrix products in OpenVINO; the batch is the shape's number in peak.py",
+            kind,
+            "operations",
+        )
         for kind in ("int8", "bf16", "fp32")
     ),
 )

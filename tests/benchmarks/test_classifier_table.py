@@ -6,6 +6,8 @@ from typing import Any
 
 from classifier_table import compare, draw, peak_shares
 
+OPERATIONS = {"default": 1_000_000, "fast": 250_000}
+
 
 def row(name: str, speed: float, weights: str = "ours", accuracy: float | None = None, **more: Any) -> dict[str, Any]:
     samples = [{"n": speed, "seconds": 1.0}] * 2
@@ -15,7 +17,7 @@ def row(name: str, speed: float, weights: str = "ours", accuracy: float | None =
 
 def result(*rows: dict[str, Any], kind: str = "avx2") -> dict[str, Any]:
     machine = {"cpu": "X", "cpu_class": kind, "usable_cpus": 2}
-    return {"machine": machine, "date": "2026-01-01", "operations_per_image": 1_000_000, "rows": list(rows)}
+    return {"machine": machine, "date": "2026-01-01", "operations_per_image": OPERATIONS, "rows": list(rows)}
 
 
 def line(found: list[dict[str, Any]], peer: str) -> dict[str, Any]:
@@ -55,6 +57,15 @@ def test_a_peer_that_did_not_run_meets_no_target() -> None:
     assert "| Keras predict, its best batch |  |  | >= 6 | no such package | no |" in draw(result(OURS, broken), found)
 
 
-def test_the_share_of_the_peak() -> None:
-    peak = row("peak-int8", 4e9, "random", unit="operations")
-    assert peak_shares(result(OURS, peak)) == [["peak-int8", "0.00", "0.00", "25%"]]
+def test_the_share_of_the_peak_is_of_the_same_type_and_the_rows_own_network() -> None:
+    rows = [row("fer-deploy " + name, 1000, bundle=bundle, precision=name[:4]) for name, bundle in NAMES]
+    peaks = [row(f"peak-{kind}", speed, "random", unit="operations") for kind, speed in (("int8", 4e9), ("fp32", 2e9))]
+    assert [(line[0], line[3]) for line in peak_shares(result(*rows, *peaks))] == [
+        ("fer-deploy int8", "25%"),
+        ("fer-deploy fp32", "50%"),
+        ("fer-deploy int8 fast", "6%"),
+    ]
+    assert peak_shares(result(*rows)) == []
+
+
+NAMES = (("int8", "default"), ("fp32", "default"), ("int8 fast", "fast"), ("bf16", "default"))

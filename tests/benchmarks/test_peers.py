@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from peak import operations_per_image
+from peak import matrix_product, operations_per_image
 from protocol import Runner, Worker, WorkerError
 
 from fer_deploy.bundle import Bundle
@@ -106,8 +107,41 @@ def test_a_peer_that_does_not_exist_is_told(tmp_path: Path) -> None:
 
 
 def test_operations_are_those_of_the_layers(tiny_bundle: Bundle) -> None:
-    """Widths 8, 8, 16, 16 and a dense layer of 16, counted by hand."""
+    """Widths 8, 8, 16, 16 and a dense layer of 16, counted by hand; along a padded side two products are with zeros."""
     model = next(a.file for a in tiny_bundle.artefacts if (a.format, a.precision) == ("onnx", "fp32"))
-    sides: Any = ((46, 1, 8), (44, 8, 8), (22, 8, 8), (22, 8, 8), (11, 8, 16), (11, 16, 16), (6, 16, 16), (6, 16, 16))
-    expected = sum(2 * side**2 * before * after * 9 for side, before, after in sides) + 2 * (16 * 16 + 16 * 7)
-    assert operations_per_image(str(tiny_bundle.path / model)) == expected
+    plain, padded = ((46, 1, 8), (44, 8, 8)), ((22, 8, 8), (22, 8, 8), (11, 8, 16), (11, 16, 16), (6, 16, 16))
+    expected = sum(2 * (3 * side) ** 2 * before * after for side, before, after in plain)
+    expected += sum(2 * (3 * side - 2) ** 2 * before * after for side, before, after in (*padded, padded[-1]))
+    assert operations_per_image(str(tiny_bundle.path / model)) == expected + 2 * (16 * 16 + 16 * 7)
+
+
+@pytest.mark.parametrize("shape", [(32, 8, 1, 2), (32, 8, 3, 2)])
+def test_a_peak_counts_what_it_multiplies(shape: tuple[int, int, int, int]) -> None:
+    channels, side, kernel, _ = shape
+    model, operations = matrix_product("fp32", *shape)
+    sides = (side, side) if kernel == 1 else (side - 2, side - 4)
+    assert operations == sum(2 * n * n * (channels * kernel) ** 2 for n in sides)
+    assert tuple(model.output(0).shape) == (1, channels, sides[1], sides[1])
+
+
+def test_several_precisions_and_bundles_are_rows_of_one_run(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    second = tmp_path / "second"
+    shutil.copytree(tiny_bundle.path, second)
+    dataclasses.replace(Bundle.load(second), name="second").save()
+    output = tmp_path / "out.json"
+    options = ["--bundle", str(tiny_bundle.path), "--bundle", str(second), "--precision", "fp32,int8"]
+    done = run(
+        tmp_path, *options, "--rounds", "1", "--seconds", "0.01", "--only", "fer-tflite", "--output", str(output)
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(output.read_text())
+    found = [(row["name"], row["status"], row.get("bundle"), row.get("precision")) for row in result["rows"]]
+    assert found == [
+        ("fer-deploy fp32", "ok", "tiny", "fp32"),
+        ("fer-deploy int8", "failed", "tiny", "int8"),
+        ("fer-deploy fp32 second", "ok", "second", "fp32"),
+        ("fer-deploy int8 second", "failed", "second", "int8"),
+        ("fer-tflite", "failed", None, None),
+    ]
+    assert "tiny" in result["operations_per_image"]
+    assert "has no onnx model in int8" in result["rows"][1]["reason"]
