@@ -169,8 +169,12 @@ class Backend(ABC):
             BackendError: The backend is not open, the batch does not fit the contract, or the runtime failed.
         """
         self._check(batch)
-        with self._explained(f"failed on a batch of {len(batch)}"):
+        try:  # as _explained does, which costs a microsecond
             return self._infer(batch)
+        except FerDeployError:
+            raise
+        except Exception as error:
+            raise self._error(f"failed on a batch of {len(batch)}", error) from error
 
     def run_stream(self, batches: Iterable[Images]) -> Generator[Probabilities, None, None]:
         """Classifies batches in order; a runtime that can keep several in flight overrides this.
@@ -191,11 +195,14 @@ class Backend(ABC):
             yield
         except FerDeployError:
             raise
-        except ModuleNotFoundError as error:
-            raise MissingDependencyError(f"What the {self.name} backend needs ({error.name})", *self.install) from error
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise BackendError(f"The {self.name} backend {what}: {type(error).__name__}: {reason}") from error
+            raise self._error(what, error) from error
+
+    def _error(self, what: str, error: Exception) -> FerDeployError:
+        if isinstance(error, ModuleNotFoundError):
+            return MissingDependencyError(f"What the {self.name} backend needs ({error.name})", *self.install)
+        reason = " ".join(str(error).split())[:300]
+        return BackendError(f"The {self.name} backend {what}: {type(error).__name__}: {reason}")
 
     def _check_model(self, takes: tuple[str, str, str], gives: tuple[str, str, str]) -> None:
         """Compares what a loaded model takes and gives, each as name, type and shape without N, with the contract."""

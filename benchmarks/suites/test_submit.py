@@ -1,0 +1,58 @@
+"""``Classifier.submit`` from several threads, one picture outstanding in each, against ``predict`` in batches of 64.
+
+The plugin times the threads; the same pictures go through ``predict`` in each round's setup, right before them.
+``extra_info`` holds, as ``of_batches``, the median over the rounds of how near to that throughput the threads come.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fer_deploy import Classifier
+from fer_deploy.backends.base import Backend
+
+Images = NDArray[np.uint8]
+ROUNDS = 7
+
+
+@pytest.mark.parametrize("threads", [8, 16, 32, 64])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_one_outstanding_per_thread(
+    benchmark: Any, opened: Callable[[str, str], Backend], noise: Images, precision: str, threads: int
+) -> None:
+    classifier = Classifier(opened("openvino", precision))
+    pictures = np.concatenate([noise, noise]) if benchmark.enabled else noise[:64]
+    batches: list[float] = []
+    answers: dict[int, tuple[float, ...]] = {}
+
+    def in_batches() -> None:
+        begun = time.perf_counter()
+        classifier.predict(pictures, batch_size=64)
+        batches.append(time.perf_counter() - begun)
+
+    def client(first: int) -> None:
+        for n in range(first, len(pictures), threads):
+            answers[n] = classifier.submit(pictures[n]).result().probabilities
+
+    def from_threads() -> None:
+        clients = [threading.Thread(target=client, args=(n,)) for n in range(threads)]
+        for each in clients:
+            each.start()
+        for each in clients:
+            each.join()
+
+    benchmark.group = "submit, one picture outstanding per thread"
+    benchmark.pedantic(from_threads, setup=in_batches, rounds=ROUNDS, warmup_rounds=1)
+    if benchmark.stats is not None:
+        found = [a / b for a, b in zip(batches[-ROUNDS:], benchmark.stats.stats.data, strict=True)]
+        benchmark.extra_info.update(of_batches=statistics.median(found), batches_s=batches[-ROUNDS:])
+    whole = [answers[n] for n in range(len(pictures))]
+    np.testing.assert_allclose(whole, classifier.predict(pictures).probabilities, atol=1e-5)
