@@ -4,9 +4,9 @@
     benchmarks/folder_profile.py [--crops 10000] [--photos 1000] [--rounds 5] [--json] [--output benchmarks/results/]
 
 Crops are faces of 48x48 as PNG, photos are of 640x480 as JPEG, each taken as one face. In each round take turns: the
-folder to CSV, decoding alone on the same cores, and the model alone. ``share`` is the first over the slower of the two.
-Decoding and the model want the same cores, so their work adds up: ``one after the other`` is the rate at which both
-would be done with nothing else and no core ever idle; no program on these cores can be faster.
+folder to CSV, decoding alone on the same cores (by one thread or by several, whichever is faster), and the model alone.
+``share`` is the first over the slower of the two. Decoding and the model want the same cores, so their work adds up:
+``one after the other`` is the rate of the two in turns.
 
 The stages are timed one at a time in a single thread, in CPU time; ``the rest`` is what the whole run takes beyond
 them: handing over between threads, and their waiting for Python's lock.
@@ -61,11 +61,21 @@ def to_csv(folder: Path, backend: Backend) -> None:
     run(Sources([folder]), backend, [table], Summary(backend), BATCH)
 
 
-def decode_alone(folder: Path) -> None:
-    """Decodes with as many threads as the pipeline does."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+def decode_alone(folder: Path, workers: int) -> None:
+    """Decodes with as many threads; without any where it is one."""
+    if workers == 1:
+        for source in Sources([folder]):
+            source.read()
+        return
+    with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(lambda source: source.read(), Sources([folder]), chunksize=BATCH):
             pass
+
+
+def best_workers(folder: Path) -> int:
+    """Chooses between one thread and as many as the pipeline has: tiny pictures are done sooner by one."""
+    several = min(8, os.cpu_count() or 1)
+    return min((1, several), key=lambda workers: sample(lambda: decode_alone(folder, workers), 1)["seconds"])
 
 
 def model_alone(count: int, backend: Backend) -> None:
@@ -85,9 +95,10 @@ def sample(call: Callable[[], object], count: int) -> dict[str, float]:
 def measure(folder: Path, backend: Backend, rounds: int) -> dict[str, Any]:
     """Takes turns; gives the samples, the share of the slower limit, and the rate of both one after the other."""
     count = sum(1 for _ in folder.iterdir())
+    workers = best_workers(folder)
     calls: dict[str, Callable[[], None]] = {
         "to csv": lambda: to_csv(folder, backend),
-        "decode alone": lambda: decode_alone(folder),
+        "decode alone": lambda: decode_alone(folder, workers),
         "model alone": lambda: model_alone(count, backend),
     }
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in calls}
@@ -104,6 +115,7 @@ def measure(folder: Path, backend: Backend, rounds: int) -> dict[str, Any]:
     return {
         "folder": folder.name,
         "n": count,
+        "decoding_threads": workers,
         "images_per_s": {name: rate(found) for name, found in samples.items()} | {"one after the other": rate(both)},
         "slower": slower,
         "share": ratio(samples["to csv"], samples[slower]),
