@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from zipfile import ZipFile, ZipInfo
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fer_deploy.errors import ImageError
 from fer_deploy.images.decode import decode
@@ -20,16 +17,18 @@ MAX_MEMBER_BYTES: Final = 128 << 20
 _ENCRYPTED: Final = 1  # bit 0 of a member's flags
 
 
-def members(path: str, skipped: Counter[str]) -> Iterator[tuple[str, Callable[[], NDArray[np.uint8]]]]:
+def members(
+    path: str, skipped: Counter[str], read: Callable[[bytes], Any] = decode
+) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Lists an archive's files in the sorted order of their names.
 
     Args:
         path: The archive.
         skipped: Counts what is left out, by reason.
+        read: Decodes an encoded picture; raises ImageError; safe in any thread.
 
     Yields:
-        A member's name, and what decodes it (uint8, shape (48, 48, 1); raises ImageError; safe in any thread). The
-        archive stays open as long as one of these is kept.
+        A member's name, and what gives ``read`` its content. The archive stays open as long as one of these is kept.
 
     Raises:
         ImageError: It cannot be opened, or is no zip archive.
@@ -47,10 +46,10 @@ def members(path: str, skipped: Counter[str]) -> Iterator[tuple[str, Callable[[]
         if reason:
             skipped[reason] += 1
         else:
-            yield info.filename, partial(_decode_member, archive, info)
+            yield info.filename, partial(_decode_member, archive, info, read)
 
 
-def _decode_member(archive: ZipFile, info: ZipInfo) -> NDArray[np.uint8]:
+def _decode_member(archive: ZipFile, info: ZipInfo, read: Callable[[bytes], Any]) -> Any:
     if info.flag_bits & _ENCRYPTED:
         raise ImageError("encrypted in the archive")
     if info.file_size > MAX_MEMBER_BYTES:
@@ -59,4 +58,4 @@ def _decode_member(archive: ZipFile, info: ZipInfo) -> NDArray[np.uint8]:
         content = archive.read(info)  # never more than file_size, whatever lies there
     except Exception as error:  # an unknown compression, a wrong checksum, a broken stream: each a type of its own
         raise ImageError(f"damaged in the archive ({type(error).__name__}: {str(error)[:120]})") from error
-    return decode(content)
+    return read(content)

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,11 +43,21 @@ class Source:
 
     Args:
         name: How tables call it: its path, ``archive.zip/member.png``, or ``item 3`` for bytes and arrays.
-        read: Gives uint8 (48, 48, 1); raises ImageError. Safe in any thread.
+        read: Gives uint8 (48, 48, 1), or what else ``Readers`` give; raises ImageError. Safe in any thread.
     """
 
     name: str
-    read: Callable[[], NDArray[np.uint8]]
+    read: Callable[[], Any]
+
+
+class Readers(NamedTuple):
+    """What reads pictures: ``file`` a path or an encoded one as bytes, ``array`` a decoded one."""
+
+    file: Callable[[str | bytes], Any] = decode
+    array: Callable[[Any], Any] = from_array
+
+
+_FACES: Final = Readers()
 
 
 class Sources:
@@ -55,14 +65,16 @@ class Sources:
 
     Args:
         items: See ``Item``; an iterable of any length.
+        readers: What reads the pictures.
 
     Attributes:
         found: How many sources came up so far that are really there.
         skipped: How many files were left out so far, by reason.
     """
 
-    def __init__(self, items: Iterable[Item]) -> None:
+    def __init__(self, items: Iterable[Item], readers: Readers = _FACES) -> None:
         self._items = items
+        self._readers = readers
         self.found = 0
         self.skipped: Counter[str] = Counter()
 
@@ -72,8 +84,8 @@ class Sources:
                 yield from self._from_path(os.fspath(item))
             else:
                 self.found += 1
-                read = partial(decode, item) if isinstance(item, bytes) else partial(from_array, item)
-                yield Source(f"item {index}", read)
+                file, array = self._readers
+                yield Source(f"item {index}", partial(file, item) if isinstance(item, bytes) else partial(array, item))
 
     def _from_path(self, path: str) -> Iterator[Source]:
         if os.path.lexists(path):
@@ -96,7 +108,7 @@ class Sources:
             yield from self._archive(path)
         else:
             self.found += 1
-            yield Source(path, partial(decode, path))
+            yield Source(path, partial(self._readers.file, path))
 
     def _failed(self, path: str, reason: str) -> Source:
         self.found += 1
@@ -104,7 +116,7 @@ class Sources:
 
     def _archive(self, path: str) -> Iterator[Source]:
         try:
-            for name, read in members(path, self.skipped):
+            for name, read in members(path, self.skipped, self._readers.file):
                 self.found += 1
                 yield Source(f"{path}/{name}", read)
         except ImageError as error:

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,18 @@ from fer_deploy.errors import BackendError, ImageError, UsageError
 from fer_deploy.images.decode import decode, from_array
 from fer_deploy.images.sources import Item, Sources
 from fer_deploy.inference.gathering import Gathering
+from fer_deploy.inference.photos import CROP, DETECT, Found, PhotoReader
 from fer_deploy.inference.pipeline import classify
 from fer_deploy.inference.predictions import ERROR, Prediction, Predictions
 from fer_deploy.labels import IMAGE_SIZE, INPUT_SHAPE
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
 
+if TYPE_CHECKING:
+    from fer_deploy.faces.face import Face
+
 OnError = Literal["raise", "row"]
+FaceMode = Literal["auto", "detect", "crop"]
 _FACES: Final = ((IMAGE_SIZE, IMAGE_SIZE), INPUT_SHAPE)
 
 
@@ -50,6 +55,7 @@ class Classifier:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._gathering: Gathering | None = None
+        self._readers: dict[str, PhotoReader] = {}
         self._closed = False
         self._start = Lock()
 
@@ -81,7 +87,11 @@ class Classifier:
         return cls(open_backend(loaded, backend, precision, device, threads))
 
     def predict(
-        self, items: Iterable[Item] | Item, batch_size: int | None = None, on_error: OnError = "raise"
+        self,
+        items: Iterable[Item] | Item,
+        batch_size: int | None = None,
+        on_error: OnError = "raise",
+        face: FaceMode = "crop",
     ) -> Predictions:
         """Classifies pictures and returns when all are done.
 
@@ -91,22 +101,30 @@ class Classifier:
                 array for all: uint8, (N, 48, 48) or (N, 48, 48, 1). Or a single path or picture.
             batch_size: Pictures per batch, at least 1; ``None`` for what ``bench --tune`` found, else 32 or 64.
             on_error: What a picture that cannot be read does: ``raise``, or ``row`` for a prediction that says so.
+            face: ``crop`` takes each picture as a face; ``detect`` looks for faces in each; ``auto`` looks for them
+                in all but small square ones (see ``inference.photos``). An array for all is always of faces.
 
         Returns:
-            One prediction per picture, in the order of the items.
+            One prediction per picture, in the order of the items; of a photo that was searched one per face, the
+            surest first, or one with the status ``no-face``.
 
         Raises:
             ImageError: A picture cannot be read; names it.
             UsageError: An argument makes no sense.
+            MissingDependencyError: ``detect`` without what finds faces.
             BackendError: The runtime failed.
         """
         size, faces = self._checked(batch_size, on_error), _as_faces(items)
         if faces is not None and 0 < len(faces) <= size:  # one batch: straight to the runtime
             return Predictions(Prediction.of(f"item {n}", row) for n, row in enumerate(self.backend.run(faces)))
-        return Predictions(self.stream(items, size, on_error))
+        return Predictions(self.stream(items, size, on_error, face))
 
     def stream(
-        self, items: Iterable[Item] | Item, batch_size: int | None = None, on_error: OnError = "row"
+        self,
+        items: Iterable[Item] | Item,
+        batch_size: int | None = None,
+        on_error: OnError = "row",
+        face: FaceMode = "crop",
     ) -> Generator[Prediction, None, None]:
         """Classifies pictures as they come, in bounded memory; arguments and errors are those of ``predict``.
 
@@ -118,8 +136,52 @@ class Classifier:
         size, faces = self._checked(batch_size, on_error), _as_faces(items)
         if faces is not None:
             return self._from_batch(faces, size)
-        sources = Sources([items] if _is_one(items) else items)  # type: ignore[list-item, arg-type]
+        pictures: Any = [items] if _is_one(items) else items
+        sources = Sources(pictures) if face == CROP else Sources(pictures, self._reader(face).readers)
         return self._from_sources(sources, size, on_error)
+
+    def detect(self, item: Item) -> list[Face]:
+        """Finds the faces of a photo.
+
+        Args:
+            item: A photo: a path, encoded bytes, or an array, as ``predict`` takes; no folder, pattern or archive.
+
+        Returns:
+            Box (in pixels of the upright picture), score and landmarks of each, the surest first.
+
+        Raises:
+            ImageError: It cannot be read.
+            MissingDependencyError: What finds faces is not installed.
+        """
+        return list(self._find(item).faces)
+
+    def predict_faces(self, item: Item) -> Predictions:
+        """Finds the faces of a photo and classifies each; arguments, order and errors are those of ``detect``.
+
+        Returns:
+            One prediction per face; none if there is no face.
+        """
+        found = self._find(item)
+        if not found.faces:
+            return Predictions([])
+        rows = self.backend.run(found.strip.reshape(-1, *INPUT_SHAPE))
+        name = _name_of(item)
+        return Predictions(
+            Prediction.of_face(name, n, face, row) for n, (face, row) in enumerate(zip(found.faces, rows, strict=True))
+        )
+
+    def _find(self, item: Item) -> Found:
+        try:
+            return self._reader(DETECT).find(item)
+        except ImageError as error:
+            raise ImageError(f"{_name_of(item)}: {error}") from error
+
+    def _reader(self, face: str) -> PhotoReader:
+        """Gives what reads photos; its detector is loaded once."""
+        with self._start:
+            if face not in self._readers:
+                self._readers[face] = PhotoReader(face, threads=self.backend.threads)
+            return self._readers[face]
 
     def submit(self, item: Item) -> Future[Prediction]:
         """Classifies one picture beside those that other threads submit: what waits together runs as one batch.
@@ -137,7 +199,7 @@ class Classifier:
         Raises:
             BackendError: The classifier is closed.
         """
-        name = os.fspath(item) if isinstance(item, (str, os.PathLike)) else "item 0"
+        name = _name_of(item)
 
         def read() -> NDArray[np.uint8]:
             try:
@@ -190,6 +252,10 @@ class Classifier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _name_of(item: Item) -> str:
+    return os.fspath(item) if isinstance(item, (str, os.PathLike)) else "item 0"
 
 
 def _as_faces(items: Any) -> NDArray[np.uint8] | None:

@@ -16,13 +16,16 @@ from contextlib import suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.errors import ImageError
 from fer_deploy.images.sources import Source
+
+if TYPE_CHECKING:
+    from fer_deploy.faces.face import Face
 
 _JOIN_S: Final = 10  # one decoding takes less; a thread stuck in a dead file system is left behind
 _TOGETHER: Final = 8
@@ -32,11 +35,15 @@ _SINGLY: Final = 8
 
 
 class Decoded(NamedTuple):
-    """A source that was read: ``pixels`` (uint8, shape (48, 48, 1)), or the reason why there are none."""
+    """A source that was read: ``pixels`` (uint8, shape (48, 48, 1)), or the reason why there are none.
+
+    Of a photo that was searched, ``faces`` are what was found, and ``pixels`` all of them, one below the other.
+    """
 
     name: str
     pixels: NDArray[np.uint8] | None
     reason: str = ""
+    faces: tuple[Face, ...] | None = None
 
 
 Answer = SimpleQueue[list[Decoded]]
@@ -100,7 +107,10 @@ def _work(tasks: SimpleQueue[Task | None], left: list[bool]) -> None:
 
 def _read(source: Source) -> Decoded:
     try:
-        return Decoded(source.name, source.read())
+        picture = source.read()
+        if isinstance(picture, tuple):  # a photo's ``Found``
+            return Decoded(source.name, picture[0], "", picture[1])
+        return Decoded(source.name, picture)
     except ImageError as error:
         return Decoded(source.name, None, str(error))
     except Exception as error:  # out of memory, a disk that fails: it costs this row, and the row tells

@@ -1,7 +1,8 @@
 """Sources to predictions: pictures are decoded by threads ahead of the model, which gets them in batches.
 
-Memory is bounded whatever the number of pictures: a window of decoded pictures (2304 bytes each), and the batches that
-the backend keeps in flight. Results come in the order of the sources, and each source gives exactly one.
+Memory is bounded whatever the number of pictures: a window of decoded pictures (2304 bytes each face), the photos that
+threads search, and the batches that the backend keeps in flight. Results come in the order of the sources. A source
+gives exactly one; a photo that faces were looked for in (``photos``) gives one for each, and one if there is none.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def classify(
         workers: Decoding threads; ``None`` for one per CPU, at most ``MAX_WORKERS``.
 
     Yields:
-        The predictions of consecutive sources; a source that cannot be read gives one with the status ``error``.
+        The predictions of consecutive sources; one that cannot be read gives one with the status ``error``.
 
     Raises:
         BackendError: The runtime failed.
@@ -49,8 +50,8 @@ def classify(
         for group in _grouped(decoded, batch_size):
             groups.append(group)
             good = [each.pixels for each in group if each.pixels is not None]
-            good = good or [_BLANK]  # a group without a good picture has to pass through in its turn, too
-            yield np.concatenate(good).reshape(-1, *INPUT_SHAPE)  # a third of the time of np.stack
+            batch = np.concatenate(good or [_BLANK]).reshape(-1, *INPUT_SHAPE)  # a third of the time of np.stack
+            yield batch if len(batch) else _BLANK[np.newaxis]  # a group without a face passes in its turn, too
 
     workers = workers or min(MAX_WORKERS, os.cpu_count() or 1)
     with (
@@ -63,13 +64,13 @@ def classify(
 
 
 def _grouped(decoded: Iterable[Decoded], batch_size: int) -> Generator[list[Decoded], None, None]:
-    """Cuts into groups with ``batch_size`` good pictures each."""
+    """Cuts into groups with ``batch_size`` faces each; a photo's faces stay together."""
     group: list[Decoded] = []
     good = 0
     for each in decoded:
         group.append(each)
-        good += each.pixels is not None
-        if good == batch_size or len(group) >= _MOST_BAD * batch_size:
+        good += 0 if each.pixels is None else 1 if each.faces is None else len(each.faces)
+        if good >= batch_size or len(group) >= _MOST_BAD * batch_size:
             yield group
             group, good = [], 0
     if group:
@@ -78,7 +79,14 @@ def _grouped(decoded: Iterable[Decoded], batch_size: int) -> Generator[list[Deco
 
 def _predictions(group: list[Decoded], probabilities: NDArray[np.float32]) -> list[Prediction]:
     rows = iter(probabilities)
-    return [
-        Prediction.failed(each.name, each.reason) if each.pixels is None else Prediction.of(each.name, next(rows))
-        for each in group
-    ]
+    found: list[Prediction] = []
+    for each in group:
+        if each.pixels is None:
+            found.append(Prediction.failed(each.name, each.reason))
+        elif each.faces is None:
+            found.append(Prediction.of(each.name, next(rows)))
+        elif not each.faces:
+            found.append(Prediction.of_no_face(each.name))
+        else:
+            found += (Prediction.of_face(each.name, n, face, next(rows)) for n, face in enumerate(each.faces))
+    return found

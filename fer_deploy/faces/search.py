@@ -1,0 +1,149 @@
+"""Finds the faces of a picture in two looks: where might one be, and is it one.
+
+The first look sees the picture reduced so far that the smallest face still shows (``FIRST_FACE`` pixels), and takes
+everything that is faintly like a face. The second sees each such place by itself, enlarged or reduced to the size at
+which the network is surest (``TILE``, ``TILE_FACE``), all places of a picture as one batch of equal tiles. So a photo
+costs about a third of one look at its full size, more faces are found than by that, and fewer that are none.
+``benchmarks/faces.py`` measures it; the figures stand in ``benchmarks/README.md``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.errors import ImageError
+from fer_deploy.faces.face import Candidates, Face
+from fer_deploy.faces.network import LATENCY
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SMALLEST: Final = 20
+"""Pixels of the picture that the smallest face has which is looked for, unless the picture is too large for that."""
+FIRST_FACE: Final = 12
+FIRST_SIDE: Final = 1280
+"""The longest side of what the first look sees; in larger pictures the smallest face is larger in proportion."""
+FIRST_FLOOR: Final = 0.03
+TILE: Final = 128
+TILE_FACE: Final = 80
+THRESHOLD: Final = 0.2
+_INSIDE: Final = 0.7
+_MOST: Final = 256  # candidates per picture; a photo of a crowd has a hundred
+_BATCH: Final = 16  # tiles; more at once are no faster
+_GRID: Final = 64  # sides are filled up to multiples of it, so that few sizes occur; the networks need 32
+
+
+class Detector(ABC):
+    """What finds faces: all that the rest of fer-deploy knows of a detector.
+
+    ``detect`` may be called from several threads at once.
+    """
+
+    name: ClassVar[str] = ""
+
+    @abstractmethod
+    def detect(self, picture: NDArray[np.uint8], hint: str = LATENCY) -> list[Face]:
+        """Finds the faces of a picture.
+
+        Args:
+            picture: uint8 (H, W, 3) as RGB, or (H, W) gray; upright.
+            hint: ``THROUGHPUT`` where several threads look at pictures, else ``LATENCY``.
+
+        Returns:
+            The faces, from the surest to the least sure.
+
+        Raises:
+            ImageError: It is no such array.
+        """
+
+
+class Look(Protocol):
+    """A network that scores places in pictures; ``CenterFace`` and ``YuNet`` are such."""
+
+    name: str
+
+    def look(self, pictures: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
+        """Looks at pictures, uint8 (N, H, W, 3) as RGB with sides that are multiples of 32."""
+
+
+class TwoLooks(Detector):
+    """Finds faces as this module's text describes.
+
+    Args:
+        network: What looks.
+        smallest: Side in pixels of the smallest face that is looked for, at least 8; larger is faster.
+        threshold: The least score of a face, 0..1.
+    """
+
+    name = "two-looks"
+
+    def __init__(self, network: Look, smallest: int = SMALLEST, threshold: float = THRESHOLD) -> None:
+        self.network, self.smallest, self.threshold = network, smallest, threshold
+
+    def detect(self, picture: NDArray[np.uint8], hint: str = LATENCY) -> list[Face]:
+        """See ``Detector.detect``."""
+        image = _as_image(picture)
+        return self.second_look(image, self.first_look(image, hint), hint).faces()
+
+    def first_look(self, image: Image.Image, hint: str = LATENCY) -> Candidates:
+        """Gives the places that may be faces, in the picture's pixels, at most 256."""
+        scale = min(FIRST_FACE / self.smallest, FIRST_SIDE / max(image.size), 1.0)
+        reduced = _scaled(image, scale)
+        width, height = (-(-side // _GRID) * _GRID for side in reduced.size)
+        canvas = np.zeros((1, height, width, 3), np.uint8)
+        canvas[0, : reduced.height, : reduced.width] = np.asarray(reduced)
+        (found,) = self.network.look(canvas, FIRST_FLOOR, hint)
+        return found.distinct().take(slice(_MOST)).moved(image.width / reduced.width)
+
+    def second_look(self, image: Image.Image, first: Candidates, hint: str = LATENCY) -> Candidates:
+        """Scores places again, each by itself; gives those that are faces, in better boxes, the surest first."""
+        if not len(first):
+            return first
+        tiles, places = zip(*(_tile(image, box) for box in first.boxes), strict=True)
+        sure: list[Candidates] = []
+        for start in range(0, len(tiles), _BATCH):
+            seen = self.network.look(np.stack(tiles[start : start + _BATCH]), self.threshold, hint)
+            for found, (left, upper, scale) in zip(seen, places[start : start + _BATCH], strict=True):
+                sure.append(_in_the_middle(found).moved(scale, left, upper))
+        return Candidates.joined(sure).distinct(_INSIDE)
+
+
+def _as_image(picture: Any) -> Image.Image:
+    from PIL import Image
+
+    array = np.asarray(picture)
+    if array.dtype != np.uint8 or not array.size or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise ImageError(f"an array of {array.dtype} {array.shape}; faces are looked for in uint8 (H, W, 3) or (H, W)")
+    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
+
+
+def _scaled(image: Image.Image, scale: float) -> Image.Image:
+    from PIL import Image
+
+    if scale == 1:
+        return image
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def _tile(image: Image.Image, box: NDArray[np.float32]) -> tuple[NDArray[np.uint8], tuple[int, int, float]]:
+    """Cuts a square with the box in its middle, black beyond the edge; and where it lies and its scale."""
+    from PIL import Image
+
+    side = max(8, round(float(max(box[2:])) * TILE / TILE_FACE))
+    left, upper = (round(float(middle) - side / 2) for middle in box[:2] + box[2:] / 2)
+    cut = image.crop((left, upper, left + side, upper + side))
+    if side != TILE:
+        cut = cut.resize((TILE, TILE), Image.Resampling.BICUBIC if side < TILE else Image.Resampling.BILINEAR)
+    return np.asarray(cut), (left, upper, side / TILE)
+
+
+def _in_the_middle(found: Candidates) -> Candidates:
+    """Takes the best whose middle lies near the tile's; others have tiles of their own."""
+    away = np.abs(found.boxes[:, :2] + found.boxes[:, 2:] / 2 - TILE / 2).max(axis=1, initial=0)
+    near = found.take(away < TILE_FACE / 3)
+    return near.take([int(near.scores.argmax())] if len(near) else [])

@@ -1,0 +1,154 @@
+"""Pictures of faces and photos with faces in them: which is which, and from a photo to the faces cut out of it.
+
+``--face crop`` takes every picture as a face. ``detect`` looks for faces in every picture. ``auto`` takes as a face
+what is about square and no larger than ``CROP_SIDE``, as cut-out faces are and photos are not, and looks for faces in
+the rest; where what finds faces is not installed it takes all as ``crop`` does, and the run's summary says so.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.errors import MissingDependencyError, UsageError
+from fer_deploy.images.decode import Photo, decode_photo, photo_from_array
+from fer_deploy.images.sources import Item, Readers
+from fer_deploy.labels import IMAGE_SIZE
+
+if TYPE_CHECKING:
+    from fer_deploy.faces.face import Face
+    from fer_deploy.faces.search import Detector
+
+CROP: Final = "crop"
+DETECT: Final = "detect"
+AUTO: Final = "auto"
+MODES: Final = (AUTO, DETECT, CROP)
+CROP_SIDE: Final = 256
+"""Pixels: avatars and cut-out faces of all common data sets are smaller."""
+_ABOUT_SQUARE: Final = 1.2
+
+
+class Found(NamedTuple):
+    """The faces of one photo.
+
+    Args:
+        strip: uint8 (48 * N, 48, 1): the faces as the network takes them, one below the other.
+        faces: N of them, in the pixels of the upright picture.
+    """
+
+    strip: NDArray[np.uint8]
+    faces: tuple[Face, ...]
+
+
+class PhotoReader:
+    """Reads pictures for ``classify``: faces as they are, photos as what was found in them. Safe in any thread.
+
+    Args:
+        mode: ``auto`` or ``detect``.
+        detector: What finds faces; ``None`` for CenterFace, which is loaded when the first photo comes.
+        smallest: Side in pixels of the smallest face that is looked for; ``None`` for the detector's own.
+        threads: Threads of the detector; ``None`` leaves it to the runtime.
+
+    Attributes:
+        missing: After an ``auto`` run: why photos were taken as faces, if some were; else None.
+
+    Raises:
+        UsageError: There is no such mode, or ``smallest`` is too small.
+        MissingDependencyError: ``detect`` without what finds faces.
+    """
+
+    def __init__(
+        self, mode: str, detector: Detector | None = None, smallest: int | None = None, threads: int | None = None
+    ) -> None:
+        if mode not in (AUTO, DETECT):
+            raise UsageError(f"There is no way {mode!r} to take faces; there are: {', '.join(MODES)}")
+        self.mode = mode
+        self.missing: str | None = None
+        self._detector, self._smallest, self._threads = detector, smallest, threads
+        self._loading = Lock()
+        if mode == DETECT:
+            self.detector()
+
+    @property
+    def readers(self) -> Readers:
+        """What ``Sources`` takes."""
+        return Readers(self.file, self.array)
+
+    def file(self, source: str | bytes) -> NDArray[np.uint8] | Found:
+        """Reads a path or an encoded picture: uint8 (48, 48, 1) of a face, or what was found in a photo."""
+        return self._look(decode_photo(source, self.is_face))
+
+    def array(self, pixels: Any) -> NDArray[np.uint8] | Found:
+        """Does the same with a decoded picture."""
+        return self._look(photo_from_array(pixels, self.is_face))
+
+    def find(self, item: Item) -> Found:
+        """Finds the faces of one photo, with all cores; errors are those of ``decode`` and ``detector``."""
+        from fer_deploy.faces.network import LATENCY
+
+        detector = self.detector()
+        photo: Any  # never a face, since nothing is said to be one
+        if isinstance(item, np.ndarray):
+            photo = photo_from_array(item, lambda width, height: False)
+        else:
+            photo = decode_photo(item, lambda width, height: False)
+        return find(photo, detector, LATENCY)
+
+    def is_face(self, width: int, height: int) -> bool:
+        """Tells whether a picture of that size is taken as a face."""
+        if self.mode == DETECT:
+            return False
+        longer, shorter = max(width, height), min(width, height)
+        if longer <= CROP_SIDE and longer <= _ABOUT_SQUARE * shorter:
+            return True
+        if self.missing is None and self._detector is None:
+            try:
+                self.detector()
+            except MissingDependencyError as error:
+                self.missing = str(error)
+        return self.missing is not None
+
+    def detector(self) -> Detector:
+        """Gives the detector, loaded by now.
+
+        Raises:
+            MissingDependencyError: It is not installed.
+        """
+        with self._loading:
+            if self._detector is None:
+                from fer_deploy.faces.centerface import CenterFace
+                from fer_deploy.faces.search import SMALLEST, TwoLooks
+
+                network = CenterFace.installed(self._threads)
+                self._detector = TwoLooks(network, self._smallest or SMALLEST)
+            return self._detector
+
+    def _look(self, picture: NDArray[np.uint8] | Photo) -> NDArray[np.uint8] | Found:
+        if not isinstance(picture, Photo):
+            return picture
+        from fer_deploy.faces.network import THROUGHPUT
+
+        return find(picture, self.detector(), THROUGHPUT)
+
+
+def find(photo: Photo, detector: Detector, hint: str) -> Found:
+    """Finds a photo's faces, the surest first, and cuts them out.
+
+    Args:
+        photo: The picture.
+        detector: What finds them.
+        hint: See ``Detector.detect``.
+    """
+    from PIL import Image
+
+    from fer_deploy.faces.crop import cut_out
+
+    faces = detector.detect(photo.pixels, hint)
+    if not faces:
+        return Found(np.zeros((0, IMAGE_SIZE, 1), np.uint8), ())
+    gray = np.asarray(Image.fromarray(photo.pixels).convert("L"))
+    strip = np.concatenate([cut_out(gray, face) for face in faces])
+    return Found(strip, tuple(face.scaled(photo.scale) for face in faces))
