@@ -1,22 +1,35 @@
-"""Parquet, by pyarrow."""
+"""Parquet, by pyarrow.
+
+A Parquet file's table of contents is written last, so that a file which a kill has cut off is lost. Therefore rows are
+written to files of their own, ``out.parquet.parts/part-00000.parquet`` and so on, each whole before it gets its name.
+That folder can be read at any time (``pandas.read_parquet``, ``pyarrow.dataset``), and a run that ends, or is
+interrupted, makes one file of it.
+"""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from fer_deploy.errors import MissingDependencyError
-from fer_deploy.inference.sinks import Row, Sink
-from fer_deploy.inference.table import COLUMNS
+from fer_deploy.inference.earlier import Row
+from fer_deploy.inference.sinks import Cells, Sink
+from fer_deploy.inference.table import COLUMNS, prediction_of
 
 _STRINGS: Final = ("path", "emotion", "status", "reason")
 _INTEGERS: Final = ("face", "x", "y", "width", "height", "frame", "track")
 _GROUP_ROWS: Final = 16384
+_GROUP_S: Final = 20.0
+_READ_ROWS: Final = 4096
+_PARTIAL: Final = ".partial"
 
 
 class ParquetSink(Sink):
     """Parquet in row groups of 16384; numbers are float32, int32 or (``time_s``) float64, empty cells are null."""
 
-    _flush_rows = _GROUP_ROWS
+    _flush_rows, _flush_s = _GROUP_ROWS, _GROUP_S
 
     def __init__(self, target: str, overwrite: bool = False) -> None:
         super().__init__(target, overwrite)
@@ -26,10 +39,9 @@ class ParquetSink(Sink):
         except ImportError as error:
             raise MissingDependencyError("What writing Parquet needs (pyarrow)", "fer-deploy[parquet]") from error
         self._pyarrow: Any = pyarrow
-
-    def _begin(self) -> None:
-        self._schema = self._pyarrow.schema([(name, self._type(name)) for name in COLUMNS])
-        self._writer = self._pyarrow.parquet.ParquetWriter(self._file, self._schema)
+        self._schema = pyarrow.schema([(name, self._type(name)) for name in COLUMNS])
+        self._whole = Path(target)
+        self._parts = parts_of(target)
 
     def _type(self, column: str) -> Any:
         if column in _STRINGS:
@@ -38,11 +50,93 @@ class ParquetSink(Sink):
             return self._pyarrow.int32()
         return self._pyarrow.float64() if column == "time_s" else self._pyarrow.float32()
 
-    def _put(self, rows: list[Row]) -> None:
-        self._writer.write_table(self._pyarrow.Table.from_pylist(rows, schema=self._schema))
+    def _open(self) -> None:
+        if self._place is None:
+            if self._whole.exists() and not self.overwrite:
+                raise FileExistsError(self.target)
+            self._whole.unlink(missing_ok=True)
+            shutil.rmtree(self._parts, ignore_errors=True)
+            self._parts.mkdir()
+            return
+        if self._whole.exists():  # made of the parts, some of which may still lie there
+            shutil.rmtree(self._parts, ignore_errors=True)
+            self._parts.mkdir()
+            self._whole.rename(self._parts / _name(0))
+        for left_over in self._parts.glob(f"*{_PARTIAL}"):
+            left_over.unlink()
+        self._cut(self._place)
+
+    def _cut(self, rows: int) -> None:
+        """Keeps the first rows of all parts."""
+        for part in self._files():
+            count = self._count(part) if rows else 0
+            if rows >= count > 0:
+                rows -= count
+                continue
+            if rows:
+                self._write(part, self._pyarrow.parquet.read_table(part, schema=self._schema).slice(0, rows))
+            else:
+                part.unlink()
+            rows = 0
+
+    def _count(self, part: Path) -> int:
+        try:
+            return int(self._pyarrow.parquet.read_metadata(part).num_rows)
+        except ValueError:
+            return 0
+
+    def _files(self) -> list[Path]:
+        return sorted(self._parts.glob("part-*.parquet"))
+
+    def _read(self) -> Iterator[Row]:
+        place = 0
+        for file in [self._whole] if self._whole.exists() else self._files():
+            try:
+                for batch in self._pyarrow.parquet.ParquetFile(file).iter_batches(_READ_ROWS):
+                    for cells in batch.to_pylist():
+                        place += 1
+                        yield prediction_of(cells), place
+            except (
+                ValueError,
+                KeyError,
+            ):  # pyarrow's errors of damaged files are ValueErrors: what comes is done again
+                return
+
+    def _put(self, rows: list[Cells]) -> None:
+        files = self._files()
+        number = int(files[-1].stem.removeprefix("part-")) + 1 if files else 0
+        self._write(self._parts / _name(number), self._pyarrow.Table.from_pylist(rows, schema=self._schema))
+
+    def _write(self, part: Path, table: Any) -> None:
+        partial = part.with_name(part.name + _PARTIAL)
+        with partial.open("wb") as file:
+            self._pyarrow.parquet.write_table(table, file)
+        partial.replace(part)
 
     def _end(self) -> None:
-        self._writer.close()
+        """Makes one file of the parts."""
+        files = self._files()
+        if len(files) == 1:
+            files[0].replace(self._whole)
+        else:
+            partial = self._parts / f"whole{_PARTIAL}"
+            with partial.open("wb") as file, self._pyarrow.parquet.ParquetWriter(file, self._schema) as writer:
+                for part in files:
+                    writer.write_table(self._pyarrow.parquet.read_table(part, schema=self._schema))
+            partial.replace(self._whole)
+        shutil.rmtree(self._parts)
 
-    def _give_up(self) -> None:
-        self._writer.is_open = False  # else it tries again when it is collected, and complains on stderr
+    def _sync(self) -> None:
+        pass
+
+    def _close(self) -> None:
+        pass
+
+
+def parts_of(target: str) -> Path:
+    """Names the folder that a table's parts lie in as long as it is not done."""
+    return Path(target + ".parts")
+
+
+def _name(number: int) -> str:
+    return f"part-{number:05}.parquet"

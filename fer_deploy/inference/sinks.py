@@ -1,7 +1,12 @@
 """Where tables are written: CSV, JSON Lines, Parquet, or one JSON object, each row as it comes.
 
 An interrupted run leaves a valid table with all rows so far. After a kill that no program can answer, CSV and JSON
-Lines hold all rows but the last few (``FLUSH_ROWS``); Parquet, whose table of contents is written last, is lost.
+Lines hold all rows but the last few (``FLUSH_ROWS``, or those of a second), and perhaps a part of one more; of Parquet,
+see ``parquet.py``. Where a run may be resumed, its ``Journal`` lies beside the table until the table is done:
+
+1. ``find_place`` reads what an earlier run has left, and tells where this one goes on;
+2. entering cuts off what lies behind that;
+3. ``rows_so_far`` gives the rows that are there, for whatever else wants all rows of a run.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,14 +23,18 @@ from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
 from fer_deploy.errors import OutputError, UsageError
+from fer_deploy.inference.earlier import HEADER, Row, by_picture, csv_rows, json_rows
+from fer_deploy.inference.journal import Journal
+from fer_deploy.inference.journal import path_of as journal_of
 from fer_deploy.inference.predictions import Prediction
-from fer_deploy.inference.table import COLUMNS, Cell, row_of
+from fer_deploy.inference.table import Cell, row_of
 
 STDOUT: Final = "-"
 FLUSH_ROWS: Final = 64
 _NEEDS_QUOTES: Final = re.compile(r'[,"\r\n]').search
 
-Row = Mapping[str, Cell]
+FLUSH_S: Final = 1.0
+Cells = Mapping[str, Cell]
 
 
 class Sink(ABC):
@@ -41,32 +51,74 @@ class Sink(ABC):
     def __init__(self, target: str, overwrite: bool = False) -> None:
         self.target = target
         self.overwrite = overwrite
-        self._rows: list[Row] = []
+        self.journal: Journal | None = None
+        self._rows: list[Cells] = []
+        self._flushed = time.monotonic()
+        self._place: int | None = None
         self._file: BinaryIO
 
     def write(self, prediction: Prediction) -> None:
         """Adds a row."""
         self._rows.append(row_of(prediction))
-        if len(self._rows) >= self._flush_rows:
+        if len(self._rows) >= self._flush_rows or time.monotonic() - self._flushed > self._flush_s:
             self._flush()
 
-    _flush_rows = FLUSH_ROWS
+    _flush_rows, _flush_s = FLUSH_ROWS, FLUSH_S
+
+    def find_place(self, take: Callable[[str], None]) -> None:
+        """Finds where an earlier run's rows end that count; nothing is changed yet.
+
+        Args:
+            take: Called with the name of each picture whose rows count.
+        """
+        self._place = 0
+        with self._explained():
+            for rows, end in by_picture(self._read()):
+                take(rows[0].path)
+                self._place = end
+
+    def rows_so_far(self) -> Iterator[Prediction]:
+        """Gives the rows of an earlier run; after entering, and before the first row is added."""
+        if self._place:
+            yield from (row for row, _ in self._read())
+
+    def _read(self) -> Iterator[Row]:
+        """Reads the rows that lie in the target."""
+        raise OutputError(f"{self.target} cannot be resumed")
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []  # first, so that an interrupt cannot make rows come twice
+        self._flushed = time.monotonic()
         if rows:
             with self._explained():
                 self._put(rows)
-                self._file.flush()
+                self._sync()
 
     def __enter__(self) -> Self:
         with self._explained():
-            if self.target == STDOUT:
-                self._file = sys.stdout.buffer
-            else:
-                self._file = Path(self.target).open("wb" if self.overwrite else "xb")
-            self._begin()
+            self._open()
+            if self.journal is not None:
+                self.journal.begin()
+            if not self._place:
+                self._begin()
         return self
+
+    def _open(self) -> None:
+        if self.target == STDOUT:
+            self._file = sys.stdout.buffer
+            return
+        mode = "r+b" if self._place is not None else "wb" if self.overwrite else "xb"
+        self._file = Path(self.target).open(mode)  # type: ignore[assignment]  # noqa: SIM115
+        if self._place is not None:
+            self._file.truncate(self._place)
+            self._file.seek(self._place)
+
+    def _sync(self) -> None:
+        self._file.flush()
+
+    def _close(self) -> None:
+        if self.target != STDOUT:
+            self._file.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -75,14 +127,15 @@ class Sink(ABC):
             self._flush()
             with self._explained():
                 self._end()
-                self._file.flush()
+                self._sync()
         except BaseException:
             self._give_up()
             raise
         finally:
-            if self.target != STDOUT:
-                with self._explained():
-                    self._file.close()
+            with self._explained():
+                self._close()
+        if kind is None and self.journal is not None:
+            self.journal.end()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -91,7 +144,7 @@ class Sink(ABC):
         except BrokenPipeError:  # whoever reads our standard output has seen enough: no error
             raise
         except FileExistsError as error:
-            raise OutputError(f"{self.target} exists already; choose another name or add --overwrite") from error
+            raise OutputError(exists(self.target)) from error
         except OSError as error:
             where = "standard output" if self.target == STDOUT else self.target
             raise OutputError(f"cannot write to {where}: {(error.strerror or str(error)).lower()}") from error
@@ -106,7 +159,7 @@ class Sink(ABC):
         pass
 
     @abstractmethod
-    def _put(self, rows: list[Row]) -> None:
+    def _put(self, rows: list[Cells]) -> None:
         """Writes rows to ``self._file``."""
 
 
@@ -114,9 +167,12 @@ class CsvSink(Sink):
     """CSV in UTF-8 with a header, lines ending in a line feed; empty cells are empty."""
 
     def _begin(self) -> None:
-        self._file.write((",".join(COLUMNS) + "\n").encode())
+        self._file.write(HEADER.encode())
 
-    def _put(self, rows: list[Row]) -> None:
+    def _read(self) -> Iterator[Row]:
+        return csv_rows(Path(self.target))
+
+    def _put(self, rows: list[Cells]) -> None:
         lines = (",".join(map(_csv_cell, row.values())) + "\n" for row in rows)
         self._file.write("".join(lines).encode())
 
@@ -131,7 +187,10 @@ def _csv_cell(value: Cell) -> str:
 class JsonLinesSink(Sink):
     """One JSON object per line; empty cells are null."""
 
-    def _put(self, rows: list[Row]) -> None:
+    def _read(self) -> Iterator[Row]:
+        return json_rows(Path(self.target))
+
+    def _put(self, rows: list[Cells]) -> None:
         self._file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
@@ -151,7 +210,7 @@ class JsonSink(Sink):
     def _begin(self) -> None:
         self._file.write((json.dumps(self._before)[:-1] + ', "rows": [').encode())
 
-    def _put(self, rows: list[Row]) -> None:
+    def _put(self, rows: list[Cells]) -> None:
         for row in rows:
             self._file.write((self._separator + json.dumps(row)).encode())
             self._separator = ",\n"
@@ -160,12 +219,19 @@ class JsonSink(Sink):
         self._file.write(("\n], " + json.dumps(self._after())[1:] + "\n").encode())
 
 
-def table_sink(target: str, overwrite: bool = False) -> Sink:
+def exists(target: str) -> str:
+    """Says that a table is there already, and what can be done."""
+    resume = ", add --resume to go on with it," if journal_of(target).exists() else ""
+    return f"{target} exists already; choose another name{resume} or add --overwrite"
+
+
+def table_sink(target: str, overwrite: bool = False, resume: bool = False) -> Sink:
     """Makes the sink that fits an output's name, without opening it yet.
 
     Args:
         target: A name that ends in ``.csv``, ``.jsonl`` or ``.parquet``, or ``-`` for CSV on standard output.
         overwrite: Whether a file that exists already is replaced.
+        resume: Whether one that exists already may be gone on with; see ``Sink.find_place``.
 
     Raises:
         UsageError: The name has another ending.
@@ -175,8 +241,8 @@ def table_sink(target: str, overwrite: bool = False) -> Sink:
     suffix = ".csv" if target == STDOUT else Path(target).suffix.lower()
     if suffix not in (".csv", ".jsonl", ".parquet"):
         raise UsageError(f"The output {target!r} must end in .csv, .jsonl or .parquet, or be - for standard output")
-    if target != STDOUT and not overwrite and Path(target).exists():  # told before a model is loaded in vain
-        raise OutputError(f"{target} exists already; choose another name or add --overwrite")
+    if target != STDOUT and not overwrite and not resume and Path(target).exists():  # before a model is loaded in vain
+        raise OutputError(exists(target))
     if suffix == ".parquet":
         from fer_deploy.inference.parquet import ParquetSink
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.predictions import ERROR, NO_FACE, OK, Prediction
 from fer_deploy.labels import LABELS
 
 COLUMNS: Final = (
@@ -41,6 +42,45 @@ def row_of(prediction: Prediction) -> dict[str, Cell]:
     if prediction.box is not None:
         row.update(zip(("x", "y", "width", "height"), map(round, prediction.box), strict=True))  # whole pixels
     return row
+
+
+def prediction_of(row: Mapping[str, Cell]) -> Prediction:
+    """Makes a row's prediction again, the inverse of ``row_of``.
+
+    Args:
+        row: Cells by column; numbers may also be texts, and an empty text is None, as in CSV.
+
+    Raises:
+        ValueError: A cell holds what no table of ours does.
+        KeyError: A column is missing.
+    """
+    box = [_float(row[column]) for column in ("x", "y", "width", "height")]
+    probabilities = [_float(row[label]) for label in LABELS]
+    emotion, status = str(row["emotion"] or "") or None, str(row["status"])
+    if status not in (OK, NO_FACE, ERROR) or emotion not in (None, *LABELS):
+        raise ValueError(f"no row of ours: {status!r}, {emotion!r}")
+    return Prediction(
+        path=str(row["path"]),
+        emotion=emotion,
+        confidence=_float(row["confidence"]),
+        probabilities=tuple(value for value in probabilities if value is not None),
+        status=status,
+        reason=str(row["reason"] or ""),
+        face=_int(row["face"]),
+        box=None if None in box else tuple(box),  # type: ignore[arg-type]
+        face_score=_float(row["face_score"]),
+        time_s=_float(row["time_s"]),
+        frame=_int(row["frame"]),
+        track=_int(row["track"]),
+    )
+
+
+def _float(cell: Cell) -> float | None:
+    return None if cell in (None, "") else float(cell)
+
+
+def _int(cell: Cell) -> int | None:
+    return None if cell in (None, "") else int(cell)
 
 
 def valid_text(name: str) -> str:
