@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  (a Path's is_dir raises where the name is too long for the file system)
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):  # never there, or its place was no folder: the error that counts is on its way

@@ -15,13 +15,8 @@ from fer_deploy.cli.options import BackendOption, BundleOption, DeviceOption, Js
 from fer_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from fer_deploy.inference.predictions import Prediction
     from fer_deploy.inference.run import Target
     from fer_deploy.inference.summary import Summary
-
-_SHOWN = 50
 
 PathsArgument = Annotated[
     list[str], typer.Argument(metavar="PATH...", help="Pictures, folders, quoted patterns ('*.png'), zip archives.")
@@ -42,7 +37,29 @@ def infer(
         str | None,
         typer.Option("--output", "-o", help="A new .csv, .jsonl or .parquet file; - for CSV on standard output."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output and report if they exist.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the output of a run that was killed or interrupted.")
+    ] = False,
+    report: Annotated[
+        str | None, typer.Option("--report", help="A new .html file: charts, faces to look through, failures.")
+    ] = None,
+    annotate: Annotated[
+        str | None, typer.Option("--annotate", metavar="DIR", help="Copies with what was found drawn in.")
+    ] = None,
+    copy_to: Annotated[
+        str | None,
+        typer.Option("--copy-to", metavar="DIR", help="Copies, in a folder for each emotion."),
+    ] = None,
+    list_paths: Annotated[
+        bool, typer.Option("--list", help="Print nothing but the paths that --copy-to would copy.")
+    ] = False,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="EMOTIONS", help="What --copy-to and --list take: happy,surprise")
+    ] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option("--min-confidence", help="And how sure it must be at least, 0 to 1.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if any picture could not be read.")] = False,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary on stderr.")] = False,
@@ -63,28 +80,43 @@ def infer(
       fer-deploy infer photos/ --output - --quiet | cut -d, -f1,3,4
 
       fer-deploy infer photos/ --backend onnx --strict --json > emotions.json
+
+      fer-deploy infer photos/ --output emotions.csv --report report.html --resume
+
+      fer-deploy infer photos/ --only happy --min-confidence 0.8 --copy-to happy/
     """
     from fer_deploy.backends.select import open_backend
     from fer_deploy.bundle import Bundle
+    from fer_deploy.cli.outputs import Outputs
     from fer_deploy.images.sources import Sources
     from fer_deploy.inference.run import run
     from fer_deploy.inference.summary import Summary, printable
 
     warnings.filterwarnings("ignore", module="PIL")  # what Pillow remarks on odd files; what it refuses becomes a row
-    targets = _targets(output, overwrite, as_json)
+    outputs = Outputs(paths, output, overwrite, resume, as_json, list_paths)
+    if outputs.is_done:
+        print(f"{output} is complete: there is nothing to resume; --overwrite makes it anew", file=sys.stderr)
+        return
+    if only is not None or min_confidence is not None or copy_to is not None or list_paths:
+        outputs.sort(only, min_confidence, copy_to)
+    if annotate is not None:
+        outputs.annotate(annotate)
     sources = Sources(paths)
     with open_backend(Bundle.load(bundle), backend, precision, device, threads) as opened:
         summary = Summary(opened)
+        outputs.begin(opened)
+        if report is not None:
+            outputs.report(report, opened, summary)
         if as_json:
-            targets.append(_json(summary))
+            outputs.targets.append(_json(summary))
         try:
-            with _exit_codes(), _progress(summary, hidden=quiet or output == "-") as watch:
-                run(sources, opened, targets, summary, batch or opened.batch, watch)
+            with _exit_codes(outputs.can_resume), _progress(summary, hidden=quiet or output == "-") as watch:
+                run(sources, opened, outputs.targets, summary, batch or opened.batch, watch, outputs.resumed)
         finally:
             if not quiet and (summary.done or summary.failed):
                 print("\n".join(summary.lines()), file=sys.stderr)
-        if output not in (None, "-") and not quiet:
-            print(f"written to {output}", file=sys.stderr)
+        if not quiet:
+            print("\n".join(outputs.lines()), end="\n" * bool(outputs.lines()), file=sys.stderr)
     if not sources.found:
         left_out = "".join(f", {n} {reason} left out" for reason, n in sources.skipped.items())
         raise UsageError(f"no picture found in: {' '.join(map(printable, paths))}{left_out}")
@@ -93,29 +125,17 @@ def infer(
 
 
 @contextmanager
-def _exit_codes() -> Iterator[None]:
+def _exit_codes(can_resume: bool) -> Iterator[None]:
     """Ends quietly where Typer would end with a wrong code or without a word."""
     try:
         yield
     except KeyboardInterrupt:
-        print("fer-deploy: interrupted; the rows so far are valid", file=sys.stderr)
+        go_on = "; --resume goes on" if can_resume else ""
+        print(f"fer-deploy: interrupted; the rows so far are valid{go_on}", file=sys.stderr)
         raise typer.Exit(130) from None
     except BrokenPipeError:  # the reader of our stdout has seen enough (| head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
-
-
-def _targets(output: str | None, overwrite: bool, as_json: bool) -> list[Target]:
-    """Makes what the rows go to, without opening it: a wrong output is told before a model is loaded in vain."""
-    from fer_deploy.inference.sinks import STDOUT, table_sink
-
-    if output == STDOUT and as_json:
-        raise UsageError("--json and --output - both write to standard output: leave one of them out")
-    if output is not None:
-        return [table_sink(output, overwrite)]
-    if as_json:
-        return []
-    return [_Shown() if sys.stdout.isatty() else table_sink(STDOUT)]
 
 
 def _json(summary: Summary) -> Target:
@@ -123,50 +143,6 @@ def _json(summary: Summary) -> Target:
     from fer_deploy.machine import machine_info
 
     return JsonSink({"schema": 1, "machine": machine_info()}, lambda: {"summary": summary.as_json()})
-
-
-class _Shown:
-    """The first rows as a table on the terminal."""
-
-    def __enter__(self) -> _Shown:
-        self._first: list[Prediction] = []
-        self._seen = 0
-        return self
-
-    def write(self, prediction: Prediction) -> None:
-        """Keeps it if it is among the first."""
-        self._seen += 1
-        if self._seen <= _SHOWN:
-            self._first.append(prediction)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not self._first:
-            return
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        from fer_deploy.inference.summary import printable
-
-        table = Table("picture", "emotion", "confidence", box=None, pad_edge=False, header_style="bold")
-        for each in self._first:
-            path = Text(printable(each.path), overflow="fold")
-            if each.confidence is None:
-                table.add_row(path, Text(each.status, "red"), Text(printable(each.reason), "red"))
-            else:
-                table.add_row(path, Text(each.emotion or "", "bold"), _bar(each.confidence))
-        console = Console()
-        console.print(table)
-        if self._seen > _SHOWN:
-            console.print(
-                f"and {self._seen - _SHOWN:,} more; all rows: --output emotions.csv", style="dim", highlight=False
-            )
-
-
-def _bar(confidence: float) -> str:
-    return f"{100 * confidence:5.1f} % " + "█" * round(10 * confidence)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ count, since some may be missing: it is done again as a whole.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -32,6 +31,8 @@ def csv_rows(path: Path) -> Iterator[Row]:
     Raises:
         OutputError: It does not begin as our tables do.
     """
+    import csv
+
     with path.open("rb") as file:
         header = file.readline()
         if header != HEADER.encode():

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from fer_deploy.errors import OutputError
-from fer_deploy.files import written_whole
 
 _SUFFIX: Final = ".resume.json"
 
@@ -46,6 +45,8 @@ class Journal:
 
     def begin(self) -> None:
         """Writes it."""
+        from fer_deploy.files import written_whole
+
         with written_whole(self.path) as partial:
             partial.write_text(json.dumps(self._settings, indent=1) + "\n", encoding="utf-8")
 

@@ -15,13 +15,14 @@ from typing import Any, Final
 
 from fer_deploy.errors import MissingDependencyError
 from fer_deploy.inference.earlier import Row
-from fer_deploy.inference.sinks import Cells, Sink
+from fer_deploy.inference.sinks import PARTS, Cells, Sink
 from fer_deploy.inference.table import COLUMNS, prediction_of
 
 _STRINGS: Final = ("path", "emotion", "status", "reason")
 _INTEGERS: Final = ("face", "x", "y", "width", "height", "frame", "track")
 _GROUP_ROWS: Final = 16384
-_GROUP_S: Final = 20.0
+_PART_ROWS: Final = 2048
+_PART_S: Final = 10.0
 _READ_ROWS: Final = 4096
 _PARTIAL: Final = ".partial"
 
@@ -29,7 +30,7 @@ _PARTIAL: Final = ".partial"
 class ParquetSink(Sink):
     """Parquet in row groups of 16384; numbers are float32, int32 or (``time_s``) float64, empty cells are null."""
 
-    _flush_rows, _flush_s = _GROUP_ROWS, _GROUP_S
+    _flush_rows, _flush_s = _PART_ROWS, _PART_S
 
     def __init__(self, target: str, overwrite: bool = False) -> None:
         super().__init__(target, overwrite)
@@ -41,7 +42,7 @@ class ParquetSink(Sink):
         self._pyarrow: Any = pyarrow
         self._schema = pyarrow.schema([(name, self._type(name)) for name in COLUMNS])
         self._whole = Path(target)
-        self._parts = parts_of(target)
+        self._parts = Path(target + PARTS)
 
     def _type(self, column: str) -> Any:
         if column in _STRINGS:
@@ -121,21 +122,25 @@ class ParquetSink(Sink):
         else:
             partial = self._parts / f"whole{_PARTIAL}"
             with partial.open("wb") as file, self._pyarrow.parquet.ParquetWriter(file, self._schema) as writer:
-                for part in files:
-                    writer.write_table(self._pyarrow.parquet.read_table(part, schema=self._schema))
+                for group in self._groups(files):
+                    writer.write_table(group)
             partial.replace(self._whole)
         shutil.rmtree(self._parts)
+
+    def _groups(self, files: list[Path]) -> Iterator[Any]:
+        """Puts parts together until they make a row group."""
+        tables: list[Any] = []
+        for part in files:
+            tables.append(self._pyarrow.parquet.read_table(part, schema=self._schema))
+            if sum(table.num_rows for table in tables) >= _GROUP_ROWS or part == files[-1]:
+                yield self._pyarrow.concat_tables(tables).combine_chunks()
+                tables = []
 
     def _sync(self) -> None:
         pass
 
     def _close(self) -> None:
         pass
-
-
-def parts_of(target: str) -> Path:
-    """Names the folder that a table's parts lie in as long as it is not done."""
-    return Path(target + ".parts")
 
 
 def _name(number: int) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import replace
 from typing import Protocol
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.images.sources import Sources
+from fer_deploy.inference.earlier import Match
 from fer_deploy.inference.pipeline import classify
 from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.sinks import Sink
 from fer_deploy.inference.summary import Summary
 
 
@@ -27,6 +30,7 @@ def run(
     summary: Summary,
     batch_size: int = 64,
     watch: Callable[[], None] = lambda: None,
+    resumed: Sink | None = None,
 ) -> None:
     """Classifies everything; when it is interrupted, the targets and the summary hold what was done so far.
 
@@ -37,19 +41,31 @@ def run(
         summary: Counts them.
         batch_size: Pictures per batch.
         watch: Called after each batch.
+        resumed: The target that holds the rows of an earlier run; they count, and the other targets get them, too.
 
     Raises:
-        OutputError: A target cannot be written.
+        OutputError: A target cannot be written, or the rows of the earlier run are of other sources.
         BackendError: The runtime failed.
     """
-    summary.start()
     summary.skipped = sources.skipped
+    match = Match(resumed.target if resumed else "", iter(sources))
+    if resumed is not None:
+        resumed.find_place(match)
     with ExitStack() as stack:
         for target in targets:
             stack.enter_context(target)
-        for group in stack.enter_context(closing(classify(sources, backend, batch_size))):
+        for row in () if resumed is None else resumed.rows_so_far():
+            _hand_on(
+                replace(row, path=match.name(row.path)), [each for each in targets if each is not resumed], summary
+            )
+        summary.start()
+        for group in stack.enter_context(closing(classify(match.rest(), backend, batch_size))):
             for prediction in group:
-                summary.add(prediction)
-                for target in targets:
-                    target.write(prediction)
+                _hand_on(prediction, targets, summary)
             watch()
+
+
+def _hand_on(prediction: Prediction, targets: Sequence[Target], summary: Summary) -> None:
+    summary.add(prediction)
+    for target in targets:
+        target.write(prediction)

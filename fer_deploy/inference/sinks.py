@@ -34,6 +34,8 @@ FLUSH_ROWS: Final = 64
 _NEEDS_QUOTES: Final = re.compile(r'[,"\r\n]').search
 
 FLUSH_S: Final = 1.0
+PARTS: Final = ".parts"
+"""What is added to the name of a Parquet table for the folder of its parts."""
 Cells = Mapping[str, Cell]
 
 
@@ -217,6 +219,11 @@ class JsonSink(Sink):
 
     def _end(self) -> None:
         self._file.write(("\n], " + json.dumps(self._after())[1:] + "\n").encode())
+
+
+def is_there(target: str) -> bool:
+    """Tells whether a table, or the parts of one, lies there already."""
+    return Path(target).exists() or Path(target + PARTS).is_dir()
 
 
 def exists(target: str) -> str:

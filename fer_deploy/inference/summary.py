@@ -27,6 +27,7 @@ class Summary:
         failed: How many could not be read.
         reasons: Path and reason of the first few of them.
         skipped: Files left out, by reason; to be filled in by who walked.
+        earlier: How many of the pictures an earlier run has classified, which this one goes on with.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -34,11 +35,13 @@ class Summary:
         self.failed = 0
         self.reasons: list[tuple[str, str]] = []
         self.skipped: Mapping[str, int] = {}
+        self.earlier = 0
         self._backend = backend
         self._start = time.perf_counter()
 
     def start(self) -> None:
-        """Starts the clock."""
+        """Starts the clock; what was counted before is of an earlier run and says nothing about speed."""
+        self.earlier = self.done
         self._start = time.perf_counter()
 
     def add(self, prediction: Prediction) -> None:
@@ -63,7 +66,7 @@ class Summary:
     @property
     def images_per_s(self) -> float:
         """Pictures classified per second, decoding included."""
-        return self.done / max(self.seconds, 1e-9)
+        return (self.done - self.earlier) / max(self.seconds, 1e-9)
 
     def as_json(self) -> dict[str, Any]:
         """Gives the summary as ``--json`` prints it."""
@@ -75,6 +78,7 @@ class Summary:
             "device": backend.device,
             "runtime": backend.runtime,
             "n": self.done,
+            "earlier": self.earlier,
             "failed": self.failed,
             "skipped": dict(self.skipped),
             "emotions": {label: self.emotions[label] for label in LABELS},
@@ -93,8 +97,9 @@ class Summary:
         ]
         backend = self._backend
         computed = "" if backend.effective == backend.precision else f", computed in {backend.effective}"
+        earlier = f" ({self.earlier:,} of them done before)" if self.earlier else ""
         lines.append(
-            f"{_count(self.done, 'picture')} in {self.seconds:.2f} s, {self.images_per_s:.0f} images/s "
+            f"{_count(self.done, 'picture')}{earlier} in {self.seconds:.2f} s, {self.images_per_s:.0f} images/s "
             f"({backend.runtime}, {backend.precision}{computed}, {backend.device})"
         )
         if self.failed:

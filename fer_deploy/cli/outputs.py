@@ -1,0 +1,205 @@
+"""What the rows of ``infer`` go to: a table, a page, copies of pictures, the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_deploy.errors import UsageError
+from fer_deploy.inference.journal import Journal, path_of
+from fer_deploy.inference.sinks import STDOUT, Sink, is_there, table_sink
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from fer_deploy.backends.base import Backend
+    from fer_deploy.inference.predictions import Prediction
+    from fer_deploy.inference.run import Target
+    from fer_deploy.inference.summary import Summary
+    from fer_deploy.reporting.annotation import Annotated
+    from fer_deploy.reporting.sorting import Copies
+
+_SHOWN = 50
+
+
+class Outputs:
+    """Makes what the rows go to without opening it, so that a wrong one is told before a model is loaded in vain.
+
+    Args:
+        paths: What is read.
+        output: The table, ``-`` for standard output; None for none but what standard output gets.
+        overwrite: Whether files that exist already are replaced.
+        resume: Whether the table is gone on with.
+        as_json: Whether standard output gets JSON.
+        list_paths: Whether standard output gets paths.
+
+    Attributes:
+        targets: In the order in which they are opened; the table is the first, so that it is closed last.
+        is_done: Whether the table is there already, with nothing left to resume.
+
+    Raises:
+        UsageError: They do not go together.
+        OutputError: One of them cannot be written.
+    """
+
+    def __init__(
+        self, paths: list[str], output: str | None, overwrite: bool, resume: bool, as_json: bool, list_paths: bool
+    ) -> None:
+        takers = {"--json": as_json, "--list": list_paths, "--output -": output == STDOUT}
+        if len(taking := [name for name, is_given in takers.items() if is_given]) > 1:
+            raise UsageError(f"{' and '.join(taking)} both write to standard output: leave one of them out")
+        if resume and (output in (None, STDOUT) or overwrite):
+            raise UsageError("--resume goes on with a file: give it with --output, and leave --overwrite out")
+        self.targets: list[Target] = []
+        self.is_done = False
+        self._paths, self._overwrite, self._list = paths, overwrite, list_paths
+        self._file = None if output in (None, STDOUT) else output
+        self._table: Sink | None = None
+        self._resumes = False
+        self._copies: Copies | None = None
+        self._annotated: Annotated | None = None
+        self._copied_to = self._annotated_to = self._page = ""
+        if self._file is not None:
+            self._open_table(self._file, resume)
+        elif output == STDOUT or not (as_json or list_paths or sys.stdout.isatty()):
+            self.targets.append(table_sink(STDOUT))
+        elif not (as_json or list_paths):
+            self.targets.append(Shown())
+
+    def _open_table(self, file: str, resume: bool) -> None:
+        self._table = table_sink(file, self._overwrite, resume)
+        self.targets.append(self._table)
+        if not resume:
+            return
+        if path_of(file).exists():
+            self._resumes = is_there(file)
+        elif Path(file).exists() and Path(file).stat().st_size:
+            self._table.find_place(lambda path: None)  # refuses what is no table of ours
+            self.is_done = True
+        else:
+            self._table.overwrite = True  # killed before anything was written
+
+    @property
+    def resumed(self) -> Sink | None:
+        """The table, if an earlier run has left rows in it."""
+        return self._table if self._resumes else None
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether a run that ends now can be gone on with."""
+        return self._file is not None
+
+    def begin(self, backend: Backend) -> None:
+        """Compares the settings with those of the earlier run, or notes them for a later one.
+
+        Raises:
+            OutputError: They differ.
+        """
+        if self._table is None or self._file is None:
+            return
+        settings = {
+            "model": f"{backend.bundle.name} {backend.bundle.source_sha256[:12]}",
+            "backend": backend.name,
+            "precision": f"{backend.precision} computed in {backend.effective}",
+            "device": backend.device,
+        }
+        self._table.journal = Journal(self._file, settings)
+        if self._resumes:
+            self._table.journal.check()
+
+    def sort(self, only: str | None, min_confidence: float | None, copy_to: str | None) -> None:
+        """Adds copies or a list of the pictures that are wanted."""
+        from fer_deploy.reporting.sorting import Choice, Copies, Listed
+
+        if copy_to is None and not self._list:
+            raise UsageError("--only and --min-confidence choose what --copy-to DIR copies or --list prints: add one")
+        wanted = tuple(each.strip() for each in only.split(",")) if only is not None else ()
+        choice = Choice(wanted, min_confidence or 0)
+        if copy_to is not None:
+            self._copies, self._copied_to = Copies(copy_to, choice, self._paths), copy_to
+            self.targets.append(self._copies)
+        if self._list:
+            self.targets.append(Listed(choice))
+
+    def annotate(self, folder: str) -> None:
+        """Adds annotated copies."""
+        from fer_deploy.reporting.annotation import Annotated
+
+        self._annotated, self._annotated_to = Annotated(folder, self._paths), folder
+        self.targets.append(self._annotated)
+
+    def report(self, file: str, backend: Backend, summary: Summary) -> None:
+        """Adds the page."""
+        from fer_deploy.inference.summary import printable
+        from fer_deploy.reporting.page import Page
+
+        def about() -> dict[str, str]:
+            told = {
+                "read": printable(" ".join(self._paths)),
+                "model": f"{backend.bundle.name}, {backend.precision}",
+                "computed by": f"{backend.runtime} on {backend.device}",
+            }
+            left_out = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.skipped.items()))
+            return {**told, "left out": left_out} if left_out else told
+
+        self._page = file
+        self.targets.append(Page(file, about, self._overwrite or self._resumes))
+
+    def lines(self) -> list[str]:
+        """Tells what was written where."""
+        lines = [f"written to {self._file}"] if self._file else []
+        if self._copies is not None:
+            lines.append(_copied(self._copies.copied, self._copies.gone, self._copied_to))
+        if self._annotated is not None:
+            lines.append(_copied(self._annotated.written, self._annotated.gone, self._annotated_to))
+        return [*lines, f"report: {self._page}"] if self._page else lines
+
+
+def _copied(written: int, gone: int, folder: str) -> str:
+    missing = f", {gone} could not be read any more" if gone else ""
+    return f"{written} {'copy' if written == 1 else 'copies'} in {folder}{missing}"
+
+
+class Shown:
+    """The first rows as a table on the terminal."""
+
+    def __enter__(self) -> Shown:
+        self._first: list[Prediction] = []
+        self._seen = 0
+        return self
+
+    def write(self, prediction: Prediction) -> None:
+        """Keeps it if it is among the first."""
+        self._seen += 1
+        if self._seen <= _SHOWN:
+            self._first.append(prediction)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._first:
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        from fer_deploy.inference.summary import printable
+
+        table = Table("picture", "emotion", "confidence", box=None, pad_edge=False, header_style="bold")
+        for each in self._first:
+            path = Text(printable(each.path), overflow="fold")
+            if each.confidence is None:
+                table.add_row(path, Text(each.status, "red"), Text(printable(each.reason), "red"))
+            else:
+                table.add_row(path, Text(each.emotion or "", "bold"), _bar(each.confidence))
+        console = Console()
+        console.print(table)
+        if self._seen > _SHOWN:
+            console.print(
+                f"and {self._seen - _SHOWN:,} more; all rows: --output emotions.csv", style="dim", highlight=False
+            )
+
+
+def _bar(confidence: float) -> str:
+    return f"{100 * confidence:5.1f} % " + "█" * round(10 * confidence)
