@@ -59,7 +59,8 @@ def main() -> None:
     args = parser.parse_args()
     bundle, machine = Bundle.load(args.bundle), machine_info()
     layers = profile(bundle.read("onnx", args.precision), args.batch, args.rounds)
-    print(f"{bundle.name} {args.precision}, batch {args.batch}, one thread of {machine['cpu']} ({machine['cpu_class']})\n")
+    where = f"{machine['cpu']} ({machine['cpu_class']})"
+    print(f"{bundle.name} {args.precision}, batch {args.batch}, one thread of {where}\n")
     print(table(layers))
 
 
