@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from zipfile import ZipFile
 
 from fer_deploy.errors import ImageError
-from fer_deploy.images.archive import ARCHIVE_SUFFIX, MAX_MEMBER_BYTES
+from fer_deploy.images.archive import ARCHIVE_SUFFIX, MAX_MEMBER_BYTES, unpack
 from fer_deploy.images.decode import MAX_PIXELS
 from fer_deploy.images.files import open_regular
 from fer_deploy.inference.predictions import Box
@@ -53,7 +53,7 @@ def content(name: str) -> bytes:
         info = _archive(archive).getinfo(member)
         if info.file_size > MAX_MEMBER_BYTES:
             raise ImageError("too large")
-        return _archive(archive).read(info)
+        return unpack(_archive(archive), info)
     except ImageError:
         raise
     except Exception as error:  # as in images.archive: every damage has an exception of its own
