@@ -80,3 +80,9 @@ class StoppedError(FerDeployError):
     """The user stopped it; the text says what is kept and how to go on."""
 
     exit_code = 130
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """Brings what others say of an error into one line of bounded length; an exception gives its text."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."

@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from fer_deploy.errors import ModelError
+from fer_deploy.errors import ModelError, one_line
 
 CONTENTS: Final = frozenset({"config.json", "metadata.json", "model.weights.h5"})
 HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
@@ -87,7 +87,7 @@ def check_weights(file: Path, what: str) -> None:
     except ModelError:
         raise
     except Exception as error:  # h5py raises nearly every type on damage
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise ModelError(f"{what} is damaged: its {WEIGHTS} cannot be read: {reason}") from error
     if outside:
         raise ModelError(f"{what} keeps the weights {outside!r:.200} in another file, which is not read")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.bundle import Bundle
-from fer_deploy.errors import BackendError, FerDeployError, MissingDependencyError, ModelError
+from fer_deploy.errors import BackendError, FerDeployError, MissingDependencyError, ModelError, one_line
 from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
 
 Images = NDArray[np.uint8]
@@ -201,7 +201,7 @@ class Backend(ABC):
     def _error(self, what: str, error: Exception) -> FerDeployError:
         if isinstance(error, ModuleNotFoundError):
             return MissingDependencyError(f"What the {self.name} backend needs ({error.name})", *self.install)
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         return BackendError(f"The {self.name} backend {what}: {type(error).__name__}: {reason}")
 
     def _check_model(self, takes: tuple[str, str, str], gives: tuple[str, str, str]) -> None:

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fer_deploy.errors import FerDeployError, MissingDependencyError, UnavailableError, one_line
+
 IMPORTED, BEGUN, DONE, DRIVER = "imported", "begun", "done", "driver"
 """What a finding is about."""
 _FINDINGS: Final = "findings.jsonl"
@@ -122,7 +124,7 @@ def _import(request: Request) -> bool:
     try:
         module = backend_class(request.backend).import_runtime()
     except Exception as error:  # a runtime can fail in any way while it is imported
-        reason = f"{type(error).__name__}: {_one_line(error)}"
+        reason = f"{type(error).__name__}: {one_line(error, 500)}"
     else:
         version = str(getattr(module, "__version__", "")).partition("-")[0]
     _tell(request, event=IMPORTED, version=version, reason=reason)
@@ -135,7 +137,6 @@ def _run(request: Request, precision: str) -> dict[str, Any]:
 
     from fer_deploy.backends.registry import backend_class
     from fer_deploy.bundle import Bundle
-    from fer_deploy.errors import FerDeployError, MissingDependencyError, UnavailableError
 
     folder = Path(request.folder)
     images = np.load(folder / "images.npy", allow_pickle=False)
@@ -151,16 +152,12 @@ def _run(request: Request, precision: str) -> dict[str, Any]:
                 **{"gpu": backend.gpu or None, "simulated": backend.simulated},
             }
     except (MissingDependencyError, UnavailableError) as error:
-        return {"status": "skipped", "reason": _one_line(error)}
+        return {"status": "skipped", "reason": one_line(error, 500)}
     except FerDeployError as error:
-        return {"status": "failed", "reason": _one_line(error)}
+        return {"status": "failed", "reason": one_line(error, 500)}
     return {"status": "ok", "reason": None, **found}
 
 
 def _tell(request: Request, **finding: Any) -> None:
     with (Path(request.folder) / _FINDINGS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(finding) + "\n")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from fer_deploy.errors import BundleError, FerDeployError, MissingDependencyError, UnavailableError
+from fer_deploy.errors import BundleError, FerDeployError, MissingDependencyError, UnavailableError, one_line
 
 SKIPPED: Final = "skipped"
 FAILED: Final = "failed"
@@ -62,11 +62,11 @@ def serve(argument: str) -> None:
     try:
         _serve(Entry(**json.loads(argument)), answers)
     except (MissingDependencyError, UnavailableError) as error:
-        _tell(answers, {"refused": SKIPPED, "reason": _one_line(error)})
+        _tell(answers, {"refused": SKIPPED, "reason": one_line(error, 500)})
     except BundleError as error:
-        _tell(answers, {"refused": DAMAGED, "reason": _one_line(error)})
+        _tell(answers, {"refused": DAMAGED, "reason": one_line(error, 500)})
     except FerDeployError as error:
-        _tell(answers, {"refused": FAILED, "reason": _one_line(error)})
+        _tell(answers, {"refused": FAILED, "reason": one_line(error, 500)})
 
 
 def _serve(entry: Entry, answers: IO[str]) -> None:
@@ -164,7 +164,3 @@ def _peak_memory_mib() -> float | None:
 def _tell(answers: IO[str], answer: Answer) -> None:
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]

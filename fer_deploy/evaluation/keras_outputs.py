@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fer_deploy.bundle import Bundle
 from fer_deploy.data.fer2013 import PARTITIONS
-from fer_deploy.errors import BundleError
+from fer_deploy.errors import BundleError, one_line
 from fer_deploy.evaluation.probe import PICTURES
 from fer_deploy.files import written_whole
 from fer_deploy.labels import NUM_CLASSES
@@ -119,7 +119,7 @@ def read_outputs(bundle: Bundle) -> KerasOutputs | None:
     try:
         return _parse(content)
     except _DAMAGE as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise BundleError(f"{path} is damaged: {reason}. Make the bundle again with: fer-deploy export") from error
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fer_deploy.errors import ModelError
+from fer_deploy.errors import ModelError, one_line
 
 FLOAT32_INPUTS: Final = {"Resize": (1, 2)}
 """Inputs that ONNX wants in float32 whatever the rest is in: regions and scales."""
@@ -56,7 +56,7 @@ def to_fp16(content: bytes) -> bytes:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # of several types
-        raise ModelError(f"The model does not convert to fp16: {' '.join(str(error).split())[:300]}") from error
+        raise ModelError(f"The model does not convert to fp16: {one_line(error)}") from error
     converted: bytes = proto.SerializeToString()
     return converted
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fer_deploy.errors import ModelError
+from fer_deploy.errors import ModelError, one_line
 from fer_deploy.exporting.foreign import ForeignContract
 from fer_deploy.exporting.hdf5_file import is_hdf5
 from fer_deploy.exporting.toolchain import Toolchain
@@ -56,7 +56,7 @@ def load_keras_file(path: Path, tools: Toolchain, network: ForeignContract | Non
     try:
         model = tools.keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises nearly every type here; none of them names the file
-        raise ModelError(f"{path} cannot be loaded by Keras {tools.keras.__version__}: {_one_line(error)}") from error
+        raise ModelError(f"{path} cannot be loaded by Keras {tools.keras.__version__}: {one_line(error)}") from error
     if network is None:
         _check_contract(path, model)
     saved, (config, policies) = model, _to_float32(model.get_config())
@@ -100,8 +100,3 @@ def _to_float32(config: Any) -> tuple[Any, set[str]]:
             copy[key], inner = _to_float32(child)
             found |= inner
     return copy, found
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fer_deploy import __version__
 from fer_deploy.bundle import input_contract
-from fer_deploy.errors import ModelError
+from fer_deploy.errors import ModelError, one_line
 from fer_deploy.exporting.folding import fold_channel_repeat, fold_dense_scaling, fold_pixel_scaling
 from fer_deploy.exporting.toolchain import Toolchain
 from fer_deploy.labels import INPUT_SHAPE, LABELS
@@ -46,7 +46,7 @@ def convert(model: Any, source_sha256: str, tools: Toolchain) -> bytes:
         tools.onnx.helper.set_model_props(proto, metadata(source_sha256))
         tools.onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # three packages, each with error types of its own
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         raise ModelError(f"The model does not convert to ONNX ({type(error).__name__}): {reason}") from error
     _refuse_leftovers(proto.graph)
     content: bytes = proto.SerializeToString()

@@ -12,7 +12,7 @@ from typing import Any, Final
 from fer_deploy.backends.blob_cache import load_blob, store_blob
 from fer_deploy.backends.tensorrt.flavour import ERRORS, Flavour
 from fer_deploy.backends.tensorrt.layers import Layer, parse_layers, wrong_convolutions
-from fer_deploy.errors import BackendError, UnavailableError
+from fer_deploy.errors import BackendError, UnavailableError, one_line
 from fer_deploy.labels import INPUT_SHAPE
 
 Report = Callable[[str], None]
@@ -148,7 +148,9 @@ def _parse(flavour: Flavour, model: bytes, precision: str, messages: list[tuple[
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model):
         found = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-        raise BackendError(f"{flavour.name} cannot read the {precision} model: {_one_line(found) or _reason(messages)}")
+        raise BackendError(
+            f"{flavour.name} cannot read the {precision} model: {one_line(' '.join(found)) or _reason(messages)}"
+        )
     return builder, network, (parser, logger)
 
 
@@ -176,8 +178,4 @@ def _use_timings(flavour: Flavour, config: Any, timings: Path | None) -> None:
 
 
 def _reason(messages: list[tuple[str, str]]) -> str:
-    return _one_line([text for severity, text in messages if severity in ERRORS]) or "no reason given"
-
-
-def _one_line(texts: list[str]) -> str:
-    return " ".join(" ".join(texts).split())[:300]
+    return one_line(" ".join(text for severity, text in messages if severity in ERRORS)) or "no reason given"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fer_deploy.errors import MissingDependencyError, UnavailableError
+from fer_deploy.errors import MissingDependencyError, UnavailableError, one_line
 
 INSTALL: Final = ("fer-deploy[tensorrt]", "fer-deploy[rtx]")
 ERRORS: Final = ("INTERNAL_ERROR", "ERROR")
@@ -154,7 +154,7 @@ def import_flavour(for_target: str = "") -> Flavour:
             if error.name != module:
                 broken = broken or f"{module}: {error}"
         except (ImportError, OSError, RuntimeError) as error:  # the bindings are there, NVIDIA's libraries are not
-            broken = broken or f"{module}: {' '.join(str(error).split())[:200]}"
+            broken = broken or f"{module}: {one_line(error, 200)}"
     if broken:
         raise UnavailableError(
             f"TensorRT is installed but cannot be loaded ({broken}). Install it anew: pip install '{INSTALL[0]}'"

@@ -12,7 +12,7 @@ import numpy as np
 from fer_deploy.backends.base import Images, Probabilities
 from fer_deploy.backends.tensorrt.cuda import Buffer, Cuda
 from fer_deploy.backends.tensorrt.flavour import ERRORS, Flavour
-from fer_deploy.errors import BackendError
+from fer_deploy.errors import BackendError, one_line
 from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
 
 _IDLE: Final = 6
@@ -165,7 +165,7 @@ class Runner:
         self._runtime = flavour.trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(engine)
         if self._engine is None:
-            reason = flavour.why_invalid(self._runtime, engine) or " ".join(" ".join(errors).split())[:300]
+            reason = flavour.why_invalid(self._runtime, engine) or one_line(" ".join(errors))
             raise BackendError(
                 f"{flavour.name} {flavour.version} does not take the engine: {reason or 'no reason given'}"
             )
