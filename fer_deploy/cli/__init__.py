@@ -24,6 +24,9 @@ _COMMANDS: Final = ("infer", "export", "verify", "bench", "train", "doctor")
 _GROUPS: Final = ("data",)
 """Each the name of a module here, with an ``app`` in it."""
 
+is_program = False
+"""Whether this process is ours as a whole, and may fork: ``main`` runs, and not a program that uses ``app``."""
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -69,6 +72,8 @@ def __getattr__(name: str) -> Any:
 
 def main() -> None:
     """Runs the command line; errors of ours become one line on stderr and their exit code."""
+    global is_program
+    is_program = True
     try:
         _app(sys.argv[1] if len(sys.argv) > 1 else None)()
     except FerDeployError as error:

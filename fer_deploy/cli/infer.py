@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +15,10 @@ from fer_deploy.cli.options import BackendOption, BundleOption, DeviceOption, Js
 from fer_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from fer_deploy.images.sources import Source
     from fer_deploy.inference.run import Target
     from fer_deploy.inference.summary import Summary
+    from fer_deploy.inference.supervision import Watch
 
 PathsArgument = Annotated[
     list[str], typer.Argument(metavar="PATH...", help="Pictures, folders, quoted patterns ('*.png'), zip archives.")
@@ -85,6 +87,9 @@ def infer(
 
       fer-deploy infer photos/ --only happy --min-confidence 0.8 --copy-to happy/
     """
+    guard = None if output in (None, "-") or as_json or list_paths else _supervised(paths)
+    crashed = guard is not None and guard.attempt > 0  # the process before this one, which has left its rows
+
     from fer_deploy.backends.select import open_backend
     from fer_deploy.bundle import Bundle
     from fer_deploy.cli.outputs import Outputs
@@ -93,7 +98,7 @@ def infer(
     from fer_deploy.inference.summary import Summary, printable
 
     warnings.filterwarnings("ignore", module="PIL")  # what Pillow remarks on odd files; what it refuses becomes a row
-    outputs = Outputs(paths, output, overwrite, resume, as_json, list_paths)
+    outputs = Outputs(paths, output, overwrite and not crashed, resume or crashed, as_json, list_paths)
     if outputs.is_done:
         print(f"{output} is complete: there is nothing to resume; --overwrite makes it anew", file=sys.stderr)
         return
@@ -111,7 +116,8 @@ def infer(
             outputs.targets.append(_json(summary))
         try:
             with _exit_codes(outputs.can_resume), _progress(summary, hidden=quiet or output == "-") as watch:
-                run(sources, opened, outputs.targets, summary, batch or opened.batch, watch, outputs.resumed)
+                size, guarded = batch or opened.batch, guard.watched if guard else iter
+                run(sources, opened, outputs.targets, summary, size, watch, outputs.resumed, guarded)
         finally:
             if not quiet and (summary.done or summary.failed):
                 print("\n".join(summary.lines()), file=sys.stderr)
@@ -122,6 +128,22 @@ def infer(
         raise UsageError(f"no picture found in: {' '.join(map(printable, paths))}{left_out}")
     if strict and summary.failed:
         raise typer.Exit(1)
+
+
+def _supervised(paths: list[str]) -> Watch | None:
+    """Goes on in a process whose crash costs a picture's row; only for a table in a file, which can be gone on with."""
+    from fer_deploy import cli
+
+    if not cli.is_program:
+        return None
+    from fer_deploy.inference.supervision import supervised
+
+    def sources() -> Iterable[Source]:
+        from fer_deploy.images.sources import Sources
+
+        return Sources(paths)
+
+    return supervised(sources)
 
 
 @contextmanager

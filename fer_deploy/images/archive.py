@@ -45,7 +45,7 @@ def members(
     except Exception as error:  # damaged tables of contents raise more than BadZipFile
         raise ImageError(f"not a readable zip archive ({error})") from error
     for info in sorted(archive.infolist(), key=lambda info: info.filename):
-        if info.is_dir():
+        if info.filename.endswith("/"):  # not is_dir(), which fails on a damaged table's empty names
             continue
         *folders, name = info.filename.split("/")
         reason = next(filter(None, (left_out(folder, is_folder=True) for folder in folders)), None) or left_out(name)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from typing import Protocol
 
 from fer_deploy.backends.base import Backend
-from fer_deploy.images.sources import Sources
+from fer_deploy.images.sources import Source, Sources
 from fer_deploy.inference.earlier import Match
 from fer_deploy.inference.pipeline import classify
 from fer_deploy.inference.predictions import Prediction
@@ -31,6 +31,7 @@ def run(
     batch_size: int = 64,
     watch: Callable[[], None] = lambda: None,
     resumed: Sink | None = None,
+    guarded: Callable[[Iterator[Source]], Iterator[Source]] = iter,
 ) -> None:
     """Classifies everything; when it is interrupted, the targets and the summary hold what was done so far.
 
@@ -42,6 +43,7 @@ def run(
         batch_size: Pictures per batch.
         watch: Called after each batch.
         resumed: The target that holds the rows of an earlier run; they count, and the other targets get them, too.
+        guarded: Gives the sources that are read, to watch over their reading.
 
     Raises:
         OutputError: A target cannot be written, or the rows of the earlier run are of other sources.
@@ -59,7 +61,7 @@ def run(
                 replace(row, path=match.name(row.path)), [each for each in targets if each is not resumed], summary
             )
         summary.start()
-        for group in stack.enter_context(closing(classify(match.rest(), backend, batch_size))):
+        for group in stack.enter_context(closing(classify(guarded(match.rest()), backend, batch_size))):
             for prediction in group:
                 _hand_on(prediction, targets, summary)
             watch()

@@ -135,3 +135,17 @@ def test_mutated_pictures_and_archives_never_crash_or_hang() -> None:
     read, refused = (sum(map(int, re.findall(rf"(\d+) {word}", done.stdout))) for word in ("read", "refused"))
     assert read + refused == 460
     assert min(read, refused) > 50  # damaged enough, and not too much
+
+
+def test_an_entry_without_a_name_costs_one_row(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a", encoded())
+        archive.writestr("b.png", encoded())
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 28 : entry + 32] = b"\0\0\x01\0"  # no name, and a byte more of what follows it
+    (tmp_path / "x.zip").write_bytes(content)
+    nameless, good = Sources([tmp_path / "x.zip"])
+    with pytest.raises(ImageError, match="damaged in the archive"):
+        nameless.read()
+    assert (good.read()[:, :, 0] == FACE).all()
