@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fer_deploy.bundle import Bundle
 from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.faces.centerface import CenterFace, is_installed
+from fer_deploy.faces.search import TwoLooks
 
 # before anything imports Keras: export and the tiny model need this backend, and a process has one only
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -66,6 +69,24 @@ def tiny_bundle(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory)
     from fer_deploy.exporting import export_bundle
 
     return export_bundle(tiny_model_path, tmp_path_factory.mktemp("bundles") / "tiny", name="tiny")
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Any:
+    """``skimage.data.astronaut()``: uint8 (512, 512, 3), one face, at about x 180..270 and y 62..177.
+
+    NASA's portrait of Eileen Collins, in the public domain (https://flic.kr/p/r9qvLn), as a JPEG of quality 80.
+    """
+    with Image.open(Path(__file__).parent / "faces/astronaut.jpg") as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def detector() -> TwoLooks:
+    """The real one."""
+    if not is_installed():
+        pytest.skip("CenterFace is not installed: pip install 'fer-deploy[faces]'")
+    return TwoLooks(CenterFace.installed())
 
 
 def _randomise_weights(model: Any, seed: int) -> None:

@@ -35,6 +35,19 @@ def infer(
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Pictures per batch; what bench --tune found if not given.")
     ] = None,
+    face: Annotated[
+        str,
+        typer.Option(
+            "--face",
+            metavar="auto|detect|crop",
+            help="Look for faces in every picture (detect), take every picture as a face (crop), or take small square "
+            "ones as faces and look in the others (auto).",
+        ),
+    ] = "auto",
+    smallest_face: Annotated[
+        int | None,
+        typer.Option("--smallest-face", min=8, help="Pixels of the smallest face to look for: 20; larger is faster."),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", help="A new .csv, .jsonl or .parquet file; - for CSV on standard output."),
@@ -66,12 +79,13 @@ def infer(
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary on stderr.")] = False,
 ) -> None:
-    """Tell the emotion in pictures of faces, each cut to its face already.
+    """Tell the emotion of faces: in photos, or in pictures cut to a face already.
 
     Folders are walked with all below them; rows come in sorted order. A picture
     that cannot be read costs one row with the reason, never the run. A table is
     shown on a terminal; into a pipe without --output goes CSV with all rows.
-    Summary and progress go to stderr.
+    Summary and progress go to stderr. Faces in photos need pip install
+    'fer-deploy[faces]'; a photo gives a row for each face, or one "no-face".
 
     Examples:
 
@@ -94,6 +108,7 @@ def infer(
     from fer_deploy.bundle import Bundle
     from fer_deploy.cli.outputs import Outputs
     from fer_deploy.images.sources import Sources
+    from fer_deploy.inference.photos import CROP, PhotoReader
     from fer_deploy.inference.run import run
     from fer_deploy.inference.summary import Summary, printable
 
@@ -106,10 +121,11 @@ def infer(
         outputs.sort(only, min_confidence, copy_to)
     if annotate is not None:
         outputs.annotate(annotate)
-    sources = Sources(paths)
+    reader = None if face == CROP else PhotoReader(face, smallest=smallest_face, threads=threads)
+    sources = Sources(paths) if reader is None else Sources(paths, reader.readers)
     with open_backend(Bundle.load(bundle), backend, precision, device, threads) as opened:
         summary = Summary(opened)
-        outputs.begin(opened)
+        outputs.begin(opened, face)
         if report is not None:
             outputs.report(report, opened, summary)
         if as_json:
@@ -119,6 +135,7 @@ def infer(
                 size, guarded = batch or opened.batch, guard.watched if guard else iter
                 run(sources, opened, outputs.targets, summary, size, watch, outputs.resumed, guarded)
         finally:
+            summary.unsearched = None if reader is None else reader.missing
             if not quiet and (summary.done or summary.failed):
                 print("\n".join(summary.lines()), file=sys.stderr)
         if not quiet:

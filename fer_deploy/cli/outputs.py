@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fer_deploy.errors import UsageError
 from fer_deploy.inference.journal import Journal, path_of
+from fer_deploy.inference.predictions import NO_FACE
 from fer_deploy.inference.sinks import STDOUT, Sink, is_there, table_sink
 
 if TYPE_CHECKING:
@@ -90,8 +91,12 @@ class Outputs:
         """Whether a run that ends now can be gone on with."""
         return self._file is not None
 
-    def begin(self, backend: Backend) -> None:
+    def begin(self, backend: Backend, face: str) -> None:
         """Compares the settings with those of the earlier run, or notes them for a later one.
+
+        Args:
+            backend: The open one.
+            face: How pictures are taken (``inference.photos``).
 
         Raises:
             OutputError: They differ.
@@ -103,6 +108,7 @@ class Outputs:
             "backend": backend.name,
             "precision": f"{backend.precision} computed in {backend.effective}",
             "device": backend.device,
+            "face": face,
         }
         self._table.journal = Journal(self._file, settings)
         if self._resumes:
@@ -189,7 +195,11 @@ class Shown:
         table = Table("picture", "emotion", "confidence", box=None, pad_edge=False, header_style="bold")
         for each in self._first:
             path = Text(printable(each.path), overflow="fold")
-            if each.confidence is None:
+            if each.face is not None:
+                path.append(f"  face {each.face}", "dim")
+            if each.status == NO_FACE:
+                table.add_row(path, Text(each.status, "dim"), "")
+            elif each.confidence is None:
                 table.add_row(path, Text(each.status, "red"), Text(printable(each.reason), "red"))
             else:
                 table.add_row(path, Text(each.emotion or "", "bold"), _bar(each.confidence))

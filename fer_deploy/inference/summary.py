@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fer_deploy.backends.base import Backend
-from fer_deploy.inference.predictions import ERROR, Prediction
+from fer_deploy.inference.predictions import ERROR, NO_FACE, Prediction
 from fer_deploy.inference.table import valid_text
 from fer_deploy.labels import LABELS
 
@@ -23,7 +23,11 @@ class Summary:
         backend: The open backend that makes them.
 
     Attributes:
-        emotions: Pictures per emotion.
+        emotions: Pictures, or faces found in photos, per emotion.
+        faces: How many of them were found in photos.
+        photos: How many photos were searched.
+        no_face: How many of those without finding a face.
+        unsearched: Why photos were taken as faces, where they were for lack of what finds faces.
         failed: How many could not be read.
         reasons: Path and reason of the first few of them.
         skipped: Files left out, by reason; to be filled in by who walked.
@@ -32,6 +36,8 @@ class Summary:
 
     def __init__(self, backend: Backend) -> None:
         self.emotions: Counter[str] = Counter()
+        self.faces = self.photos = self.no_face = 0
+        self.unsearched: str | None = None
         self.failed = 0
         self.reasons: list[tuple[str, str]] = []
         self.skipped: Mapping[str, int] = {}
@@ -48,6 +54,9 @@ class Summary:
         """Counts one."""
         if prediction.emotion is not None:
             self.emotions[prediction.emotion] += 1
+        self.faces += prediction.face is not None
+        self.no_face += prediction.status == NO_FACE
+        self.photos += prediction.face == 0 or prediction.status == NO_FACE
         if prediction.status == ERROR:
             self.failed += 1
             if len(self.reasons) < REASONS_KEPT:
@@ -55,8 +64,8 @@ class Summary:
 
     @property
     def done(self) -> int:
-        """Pictures classified."""
-        return self.emotions.total()
+        """Pictures classified, or searched for faces."""
+        return self.emotions.total() - self.faces + self.photos
 
     @property
     def seconds(self) -> float:
@@ -78,6 +87,9 @@ class Summary:
             "device": backend.device,
             "runtime": backend.runtime,
             "n": self.done,
+            "photos": self.photos,
+            "faces": self.faces,
+            "no_face": self.no_face,
             "earlier": self.earlier,
             "failed": self.failed,
             "skipped": dict(self.skipped),
@@ -88,9 +100,9 @@ class Summary:
 
     def lines(self) -> list[str]:
         """Gives the summary for people to read, a bar per emotion."""
-        most = max(self.emotions.values(), default=0)
+        most, classified = max(self.emotions.values(), default=0), self.emotions.total()
         lines = [
-            f"  {label:<9}{self.emotions[label]:>8}  {100 * self.emotions[label] / self.done:5.1f} %  "
+            f"  {label:<9}{self.emotions[label]:>8}  {100 * self.emotions[label] / classified:5.1f} %  "
             + "█" * round(_BAR_WIDTH * self.emotions[label] / most)
             for label in LABELS
             if self.emotions[label]
@@ -102,6 +114,11 @@ class Summary:
             f"{_count(self.done, 'picture')}{earlier} in {self.seconds:.2f} s, {self.images_per_s:.0f} images/s "
             f"({backend.runtime}, {backend.precision}{computed}, {backend.device})"
         )
+        if self.photos:
+            none = f", none in {self.no_face:,}" if self.no_face else ""
+            lines.append(f"{_count(self.faces, 'face')} in {_count(self.photos, 'photo')}{none}")
+        if self.unsearched:
+            lines.append(f"all were taken as faces, none searched for them: {self.unsearched}")
         if self.failed:
             lines.append(f"{self.failed} failed:")
             lines += [f"  {printable(path)}: {printable(reason)}" for path, reason in self.reasons]

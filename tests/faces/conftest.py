@@ -1,35 +1,13 @@
-"""Faces to find: ``astronaut.jpg`` is ``skimage.data.astronaut()``, NASA's portrait of Eileen Collins, in the public
-domain (https://flic.kr/p/r9qvLn), as a JPEG of quality 80."""
+"""A small network that finds what is red."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from fer_deploy.faces.centerface import CenterFace, is_installed
-from fer_deploy.faces.search import TwoLooks
 
 STRIDE = 4
-
-
-@pytest.fixture(scope="session")
-def astronaut() -> Any:
-    """uint8 (512, 512, 3); one face, at about x 180..270 and y 62..177."""
-    with Image.open(Path(__file__).with_name("astronaut.jpg")) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-@pytest.fixture(scope="session")
-def detector() -> TwoLooks:
-    """The real one."""
-    if not is_installed():
-        pytest.skip("CenterFace is not installed: pip install 'fer-deploy[faces]'")
-    return TwoLooks(CenterFace.installed())
 
 
 @pytest.fixture(scope="session")
