@@ -1,4 +1,4 @@
-"""Photos of every kind, decoded in colour for the search of faces; faces as a whole come out as ``decode`` gives them."""
+"""Photos of every kind, decoded in colour for the search of faces; whole faces come out as ``decode`` gives them."""
 
 from __future__ import annotations
 
