@@ -17,7 +17,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -56,8 +55,10 @@ class Watch:
 
     def watched(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Gives the same sources; reading one notes its name for as long as it takes."""
+        from fer_deploy.images.sources import Source
+
         for source in sources:
-            yield replace(source, read=partial(self._read, source))
+            yield Source(source.name, partial(self._read, source))
 
     def _read(self, source: Source) -> Any:
         if source.name in self.crashed:
