@@ -21,6 +21,10 @@ NOTES: Final = frozenset(
 """Names of files that are no pictures either."""
 JUNK: Final = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
 """What operating systems put beside pictures, besides names that start with a dot."""
+VIDEOS: Final = frozenset(
+    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts", ".ogv")
+)
+"""Suffixes of videos."""
 _SMALL: Final = 1 << 20
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder, not a picture"),
@@ -98,3 +102,8 @@ def left_out(name: str, is_folder: bool = False) -> str | None:
     if not is_folder and (name.lower() in NOTES or os.path.splitext(name)[1].lower() in SIDECARS):  # noqa: PTH122
         return "sidecars"
     return None
+
+
+def is_video(name: str) -> bool:
+    """Tells by its name whether a file is taken as a video."""
+    return os.path.splitext(name)[1].lower() in VIDEOS  # noqa: PTH122

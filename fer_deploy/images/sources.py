@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from fer_deploy.errors import ImageError
 from fer_deploy.images.archive import ARCHIVE_SUFFIX, members
 from fer_deploy.images.decode import decode, from_array
-from fer_deploy.images.files import left_out, why
+from fer_deploy.images.files import is_video, left_out, why
 
 LINK_LOOP: Final = "links back to their own folder"
 
@@ -44,17 +44,23 @@ class Source:
     Args:
         name: How tables call it: its path, ``archive.zip/member.png``, or ``item 3`` for bytes and arrays.
         read: Gives uint8 (48, 48, 1), or what else ``Readers`` give; raises ImageError. Safe in any thread.
+        clip: Of a video: makes its rows with a backend; ``read`` is not called then.
     """
 
     name: str
     read: Callable[[], Any]
+    clip: Callable[[Any], Any] | None = None
 
 
 class Readers(NamedTuple):
-    """What reads pictures: ``file`` a path or an encoded one as bytes, ``array`` a decoded one."""
+    """What reads pictures: ``file`` a path or an encoded one as bytes, ``array`` a decoded one.
+
+    ``clip`` makes rows of a video's path with a backend; without it a video is tried as a picture.
+    """
 
     file: Callable[[str | bytes], Any] = decode
     array: Callable[[Any], Any] = from_array
+    clip: Callable[[str, Any], Any] | None = None
 
 
 _FACES: Final = Readers()
@@ -84,8 +90,9 @@ class Sources:
                 yield from self._from_path(os.fspath(item))
             else:
                 self.found += 1
-                file, array = self._readers
-                yield Source(f"item {index}", partial(file, item) if isinstance(item, bytes) else partial(array, item))
+                readers = self._readers
+                read = partial(readers.file, item) if isinstance(item, bytes) else partial(readers.array, item)
+                yield Source(f"item {index}", read)
 
     def _from_path(self, path: str) -> Iterator[Source]:
         if os.path.lexists(path):
@@ -108,7 +115,10 @@ class Sources:
             yield from self._archive(path)
         else:
             self.found += 1
-            yield Source(path, partial(self._readers.file, path))
+            clip = self._readers.clip
+            yield Source(
+                path, partial(self._readers.file, path), partial(clip, path) if clip and is_video(path) else None
+            )
 
     def _failed(self, path: str, reason: str) -> Source:
         self.found += 1

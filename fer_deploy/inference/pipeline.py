@@ -2,14 +2,15 @@
 
 Memory is bounded whatever the number of pictures: a window of decoded pictures (2304 bytes each face), the photos that
 threads search, and the batches that the backend keeps in flight. Results come in the order of the sources. A source
-gives exactly one; a photo that faces were looked for in (``photos``) gives one for each, and one if there is none.
+gives exactly one; a photo that faces were looked for in (``photos``) gives one for each, and one if there is none. A
+video (``fer_deploy.video``) gives its rows in its turn, once all before it is done.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Final
 
@@ -44,6 +45,30 @@ def classify(
     Raises:
         BackendError: The runtime failed.
     """
+    left = iter(sources)
+    clip: Source | None = None
+
+    def pictures() -> Iterator[Source]:
+        nonlocal clip
+        for source in left:
+            if source.clip is not None:
+                clip = source
+                return
+            yield source
+
+    while True:
+        clip = None
+        yield from _classify(pictures(), backend, batch_size, workers)
+        if clip is None or clip.clip is None:
+            return
+        with closing(clip.clip(backend)) as rows:
+            yield from rows
+
+
+def _classify(
+    sources: Iterable[Source], backend: Backend, batch_size: int, workers: int | None
+) -> Generator[list[Prediction], None, None]:
+    """Classifies sources that are no videos."""
     groups: deque[list[Decoded]] = deque()  # handed to the backend, its answer not here yet
 
     def batches(decoded: Iterable[Decoded]) -> Generator[NDArray[np.uint8], None, None]:

@@ -1,0 +1,1 @@
+"""Videos: read as they stream, faces followed from picture to picture, probabilities smoothed over time."""

@@ -1,0 +1,157 @@
+"""From a video to rows: pictures are sampled, faces found and classified by the pipeline for photos, then joined.
+
+Rows come in the order of time, a picture's faces from the surest to the least sure. A sampled picture without a face
+is one row, ``no-face``. Where not all of a video can be read, what can be is kept, and one row with the status
+``error``, the clip's last, tells the reason. In memory are some twenty pictures at most, however long the video.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.backends.base import Backend
+from fer_deploy.errors import ImageError, MissingDependencyError
+from fer_deploy.images.sources import Source
+from fer_deploy.inference.photos import Found
+from fer_deploy.inference.pipeline import classify
+from fer_deploy.inference.predictions import ERROR, OK, Prediction
+from fer_deploy.labels import LABELS
+from fer_deploy.video.every import DEFAULT, Every
+from fer_deploy.video.reading import Moment, Video
+from fer_deploy.video.smoothing import DEFAULT_S, Smoothing
+from fer_deploy.video.tracking import Tracks
+
+Look = Callable[[Any], NDArray[np.uint8] | Found]
+"""From uint8 (H, W, 3), RGB, to what ``classify`` takes: a face, or what was found in a photo."""
+_BATCH: Final = 4  # small: to look for faces takes far longer than to classify them, and pictures wait in memory
+
+
+class ClipReader:
+    """Makes the rows of videos.
+
+    Args:
+        look: What looks for faces in a picture; called in several threads.
+        every: Which pictures are looked at, as ``Every.parse`` takes it.
+        smooth_s: See ``Smoothing``.
+
+    Attributes:
+        path: The clip that is under way; None when there is none.
+        time_s: How far it is.
+        duration_s: How long it is; None where its header does not tell.
+
+    Raises:
+        UsageError: ``every`` or ``smooth_s`` makes no sense.
+    """
+
+    def __init__(self, look: Look, every: str = DEFAULT, smooth_s: float = DEFAULT_S) -> None:
+        self._look, self._every, self._smooth_s = look, Every.parse(every), smooth_s
+        Smoothing(smooth_s)
+        self.path: str | None = None
+        self.time_s = 0.0
+        self.duration_s: float | None = None
+
+    def rows(self, path: str, backend: Backend) -> Generator[list[Prediction], None, None]:
+        """Classifies the faces of a video.
+
+        Args:
+            path: The file.
+            backend: An open one.
+
+        Yields:
+            The rows of consecutive pictures; at the end, where something went wrong, a row with the status ``error``.
+
+        Raises:
+            BackendError: The runtime failed.
+        """
+        try:
+            with Video(path) as video:
+                self.path, self.time_s, self.duration_s = path, 0.0, video.duration_s
+                yield from self._followed(path, video, backend)
+        except (ImageError, MissingDependencyError) as error:
+            yield [Prediction.failed(path, str(error))]
+        finally:
+            self.path = None
+
+    def _followed(self, path: str, video: Video, backend: Backend) -> Generator[list[Prediction], None, None]:
+        ahead: deque[tuple[int, float, float]] = deque()  # of pictures that were taken and are not back yet
+        follower = Follower(path, self._smooth_s)
+
+        def sources() -> Iterator[Source]:
+            for moment in video.moments(self._every):
+                ahead.append((moment.number, moment.time_s, moment.scale))
+                yield Source(str(moment.number), partial(self._seen, moment))
+
+        with closing(classify(sources(), backend, _BATCH)) as groups:
+            for group in groups:
+                rows: list[Prediction] = []
+                for _, faces in groupby(group, key=lambda row: row.path):
+                    number, self.time_s, scale = ahead.popleft()
+                    rows += follower.follow(number, self.time_s, scale, list(faces))
+                yield rows
+        if reason := video.trouble or follower.trouble:
+            yield [Prediction.failed(path, reason)]
+
+    def _seen(self, moment: Moment) -> NDArray[np.uint8] | Found:
+        return self._look(moment.pixels())
+
+
+class Follower:
+    """Turns what was found in one picture after the other into the rows of a video.
+
+    Args:
+        path: What the rows call it.
+        smooth_s: See ``Smoothing``.
+
+    Attributes:
+        trouble: Why a picture could not be looked at, if one could not; else None.
+    """
+
+    def __init__(self, path: str, smooth_s: float) -> None:
+        self._path = path
+        self._tracks, self._smoothing = Tracks(), Smoothing(smooth_s)
+        self.trouble: str | None = None
+
+    def follow(self, number: int, time_s: float, scale: float, faces: list[Prediction]) -> list[Prediction]:
+        """Takes the next picture.
+
+        Args:
+            number: Of the picture.
+            time_s: Since the start.
+            scale: By which boxes become those of the video.
+            faces: What was found in it; one without a box is a picture that was taken as a face.
+
+        Returns:
+            Its rows; none of a picture that could not be looked at.
+        """
+        if faces[0].status == ERROR:
+            self.trouble = self.trouble or f"picture {number} at {time_s:.1f} s: {faces[0].reason}"
+            return []
+        found = [each for each in faces if each.status == OK]
+        boxes = [each.box or (0.0, 0.0, 1.0, 1.0) for each in found]
+        tracks = iter(self._tracks.follow(time_s, boxes))
+        self._smoothing.keep(self._tracks.alive)
+        rows = []
+        for each in faces:
+            row = replace(each, path=self._path, time_s=time_s, frame=number)
+            if row.status == OK:
+                track = next(tracks)
+                row = _told(row, self._smoothing.add(track, time_s, each.probabilities))
+                x, y, width, height = each.box or (0.0, 0.0, 0.0, 0.0)
+                box = None if each.box is None else (x * scale, y * scale, width * scale, height * scale)
+                row = replace(row, track=track, box=box)
+            rows.append(row)
+        return rows
+
+
+def _told(row: Prediction, probabilities: tuple[float, ...]) -> Prediction:
+    best = max(range(len(LABELS)), key=probabilities.__getitem__)
+    return replace(row, emotion=LABELS[best], confidence=probabilities[best], probabilities=probabilities)
