@@ -27,7 +27,7 @@ LONGEST_SIDE: Final = 1920
 MOST_PIXELS: Final = 1 << 26
 _FORMATS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg"
 _BUFFER: Final = 1 << 18
-_MISSING_S: Final = 0.5  # an end that comes so much earlier than the header says is told
+_MISSING_S: Final = 0.25  # an end that comes so much earlier than the header says is told
 _MISSING_SHARE: Final = 0.02
 
 
