@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,8 @@ from fer_deploy.cli.options import BackendOption, BundleOption, DeviceOption, Js
 from fer_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from fer_deploy.images.sources import Source
+    from fer_deploy.images.sources import Sources
+    from fer_deploy.inference.photos import PhotoReader
     from fer_deploy.inference.run import Target
     from fer_deploy.inference.summary import Summary
     from fer_deploy.inference.supervision import Watch
@@ -101,14 +102,12 @@ def infer(
 
       fer-deploy infer photos/ --only happy --min-confidence 0.8 --copy-to happy/
     """
-    guard = None if output in (None, "-") or as_json or list_paths else _supervised(paths)
+    guard = None if output in (None, "-") or as_json or list_paths else _supervised(paths, face, smallest_face)
     crashed = guard is not None and guard.attempt > 0  # the process before this one, which has left its rows
 
     from fer_deploy.backends.select import open_backend
     from fer_deploy.bundle import Bundle
     from fer_deploy.cli.outputs import Outputs
-    from fer_deploy.images.sources import Sources
-    from fer_deploy.inference.photos import CROP, PhotoReader
     from fer_deploy.inference.run import run
     from fer_deploy.inference.summary import Summary, printable
 
@@ -121,11 +120,10 @@ def infer(
         outputs.sort(only, min_confidence, copy_to)
     if annotate is not None:
         outputs.annotate(annotate)
-    reader = None if face == CROP else PhotoReader(face, smallest=smallest_face, threads=threads)
-    sources = Sources(paths) if reader is None else Sources(paths, reader.readers)
+    sources, reader = _sources(paths, face, smallest_face, threads)
     with open_backend(Bundle.load(bundle), backend, precision, device, threads) as opened:
         summary = Summary(opened)
-        outputs.begin(opened, face)
+        outputs.begin(opened, face if smallest_face is None else f"{face}, from {smallest_face} pixels")
         if report is not None:
             outputs.report(report, opened, summary)
         if as_json:
@@ -147,7 +145,20 @@ def infer(
         raise typer.Exit(1)
 
 
-def _supervised(paths: list[str]) -> Watch | None:
+def _sources(
+    paths: list[str], face: str, smallest_face: int | None, threads: int | None = None
+) -> tuple[Sources, PhotoReader | None]:
+    """Makes what is read, and what looks for faces in it, if anything does."""
+    from fer_deploy.images.sources import Sources
+    from fer_deploy.inference.photos import CROP, PhotoReader
+
+    if face == CROP:
+        return Sources(paths), None
+    reader = PhotoReader(face, smallest=smallest_face, threads=threads)
+    return Sources(paths, reader.readers), reader
+
+
+def _supervised(paths: list[str], face: str, smallest_face: int | None) -> Watch | None:
     """Goes on in a process whose crash costs a picture's row; only for a table in a file, which can be gone on with."""
     from fer_deploy import cli
 
@@ -155,12 +166,7 @@ def _supervised(paths: list[str]) -> Watch | None:
         return None
     from fer_deploy.inference.supervision import supervised
 
-    def sources() -> Iterable[Source]:
-        from fer_deploy.images.sources import Sources
-
-        return Sources(paths)
-
-    return supervised(sources)
+    return supervised(lambda: _sources(paths, face, smallest_face)[0])
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class Outputs:
 
         Args:
             backend: The open one.
-            face: How pictures are taken (``inference.photos``).
+            face: How pictures are taken, and how small a face is looked for (``inference.photos``).
 
         Raises:
             OutputError: They differ.
