@@ -32,6 +32,7 @@ TILE: Final = 128
 TILE_FACE: Final = 80
 THRESHOLD: Final = 0.14
 _INSIDE: Final = 0.7
+_LEAST: Final = 0.7  # of the smallest face: what is found smaller than that was not looked for, and is none
 _MOST: Final = 256  # candidates per picture; a photo of a crowd has a hundred
 _BATCH: Final = 16  # tiles; more at once are no faster
 _GRID: Final = 64  # sides are filled up to multiples of it, so that few sizes occur; the networks need 32
@@ -87,17 +88,21 @@ class TwoLooks(Detector):
     def detect(self, picture: NDArray[np.uint8], hint: str = LATENCY) -> list[Face]:
         """See ``Detector.detect``."""
         image = _as_image(picture)
-        return self.second_look(image, self.first_look(image, hint), hint).faces()
+        found = self.second_look(image, self.first_look(image, hint), hint)
+        least = _LEAST * FIRST_FACE / self._scale(image)
+        return found.take(found.boxes[:, 2:].max(axis=1, initial=0) >= least).faces()
 
     def first_look(self, image: Image.Image, hint: str = LATENCY) -> Candidates:
         """Gives the places that may be faces, in the picture's pixels, at most 256."""
-        scale = min(FIRST_FACE / self.smallest, FIRST_SIDE / max(image.size), 1.0)
-        reduced = _scaled(image, scale)
+        reduced = _scaled(image, self._scale(image))
         width, height = (-(-side // _GRID) * _GRID for side in reduced.size)
         canvas = np.zeros((1, height, width, 3), np.uint8)
         canvas[0, : reduced.height, : reduced.width] = np.asarray(reduced)
         (found,) = self.network.look(canvas, FIRST_FLOOR, hint)
         return found.distinct().take(slice(_MOST)).moved(image.width / reduced.width)
+
+    def _scale(self, image: Image.Image) -> float:
+        return min(FIRST_FACE / self.smallest, FIRST_SIDE / max(image.size), 1.0)
 
     def second_look(self, image: Image.Image, first: Candidates, hint: str = LATENCY) -> Candidates:
         """Scores places again, each by itself; gives those that are faces, the surest first."""

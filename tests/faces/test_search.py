@@ -65,6 +65,17 @@ def test_no_face_is_an_empty_list(detector: TwoLooks, size: tuple[int, int]) -> 
     assert detector.detect(noise) == []
 
 
+def test_what_is_smaller_than_was_looked_for_is_left_out(bright_spots: Callable[..., bytes]) -> None:
+    picture = np.zeros((320, 320, 3), np.uint8)
+    picture[100:148, 100:148, 0] = 255
+    network = CenterFace(bright_spots())
+    sizes = [max(face.box[2:]) for face in TwoLooks(network, smallest=12).detect(picture)]
+    assert min(sizes) < 100
+    assert all(
+        max(face.box[2:]) >= 0.7 * 160 for face in TwoLooks(network, smallest=160, threshold=0.01).detect(picture)
+    )
+
+
 def test_threads_get_the_same_answers(detector: TwoLooks, astronaut: Any) -> None:
     (alone,) = detector.detect(astronaut)
     found: list[Face] = []
