@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.backends.openvino_cache import compile_cached
-from fer_deploy.backends.openvino_import import import_openvino
+from fer_deploy.backends.openvino_import import import_openvino, shared_core
 from fer_deploy.errors import BackendError, UnavailableError
 
 _HINTS: Final = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
@@ -42,7 +42,7 @@ class OpenVinoBackend(Backend):
         openvino = self.import_runtime()
         self._artefact = "fp32" if self.precision == "bf16" else self.precision
         self._content = self.bundle.read("onnx", self._artefact)
-        self._core = openvino.Core()
+        self._core = shared_core()
         can = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision == "bf16" and "BF16" not in can:
             raise UnavailableError(f"The openvino backend has no bf16 on this CPU; it has: {', '.join(can)}")

@@ -7,6 +7,7 @@ which still works for whoever asks for it: it is imported then.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from importlib import import_module
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 _CONVERTER: Final = "openvino.tools.ovc"
 _lock = threading.Lock()
+_cores: dict[int, Any] = {}
 
 
 def import_openvino() -> Any:
@@ -33,6 +35,23 @@ def import_openvino() -> Any:
     if not hasattr(openvino, "convert_model"):
         openvino.__dict__["__getattr__"] = _later
     return openvino
+
+
+def shared_core() -> Any:
+    """Returns the ``openvino.Core`` of this process, made once and never freed.
+
+    Each Core sets an alternate stack for the thread's signal handlers, and sets back the one before when it goes. Of
+    two that go in the order in which they came the second sets back the first one's, which is no more: the next signal
+    (an interrupt, a timer) then ends the process. A forked process gets a Core of its own: it has none of the threads.
+
+    Raises:
+        ModuleNotFoundError: OpenVINO is not installed.
+    """
+    openvino = import_openvino()
+    with _lock:
+        if os.getpid() not in _cores:
+            _cores[os.getpid()] = openvino.Core()
+        return _cores[os.getpid()]
 
 
 def _later(name: str) -> Any:

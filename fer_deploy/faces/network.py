@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.backends.openvino_cache import compile_cached
-from fer_deploy.backends.openvino_import import import_openvino
+from fer_deploy.backends.openvino_import import shared_core
 from fer_deploy.errors import ModelError
 from fer_deploy.onnx_file import check_onnx
 
@@ -40,8 +40,7 @@ class Network:
 
     def __init__(self, content: bytes, what: str, threads: int | None = None) -> None:
         check_onnx(content, what)
-        self._openvino = import_openvino()
-        self._core = self._openvino.Core()
+        self._core = shared_core()
         self._content, self._what, self._threads = content, what, threads
         can = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if "BF16" in can else "fp32"

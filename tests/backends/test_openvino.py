@@ -170,3 +170,23 @@ print(found.tobytes().hex())
     assert [process.returncode for process in both] == [0, 0], answers
     assert answers[0] == answers[1]
     assert [path.suffix for path in cache.iterdir()] == [".blob"]  # whole, and nothing left half-written
+
+
+def test_signals_still_come_after_two_were_closed_in_the_order_of_their_opening(tiny_bundle: Bundle) -> None:
+    code = """
+import faulthandler, signal, sys, time
+from fer_deploy.backends.select import open_backend
+from fer_deploy.bundle import Bundle
+faulthandler.enable()  # gives the thread an alternate stack, as pytest and many servers do
+first, second = (open_backend(Bundle.load(sys.argv[1]), "openvino", "fp32") for _ in range(2))
+first.close()
+second.close()
+del first, second
+came = []
+signal.signal(signal.SIGALRM, lambda number, frame: came.append(number))
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+time.sleep(0.1)
+print(len(came))
+"""
+    done = subprocess.run([sys.executable, "-c", code, tiny_bundle.path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr
