@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from fer_deploy.inference.run import Target
     from fer_deploy.inference.summary import Summary
     from fer_deploy.inference.supervision import Watch
+    from fer_deploy.video.later import Clips
 
 PathsArgument = Annotated[
-    list[str], typer.Argument(metavar="PATH...", help="Pictures, folders, quoted patterns ('*.png'), zip archives.")
+    list[str],
+    typer.Argument(metavar="PATH...", help="Pictures, videos, folders, quoted patterns ('*.png'), zip archives."),
 ]
 
 
@@ -48,6 +50,14 @@ def infer(
     smallest_face: Annotated[
         int | None,
         typer.Option("--smallest-face", min=8, help="Pixels of the smallest face to look for: 20; larger is faster."),
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option("--every", metavar="0.5s|10f", help="Which pictures of videos to look at; 0.5s if not given."),
+    ] = None,
+    smooth: Annotated[
+        float | None,
+        typer.Option("--smooth", metavar="SECONDS", help="Smooth a video's probabilities; 1 if not given, 0 for none."),
     ] = None,
     output: Annotated[
         str | None,
@@ -87,6 +97,8 @@ def infer(
     shown on a terminal; into a pipe without --output goes CSV with all rows.
     Summary and progress go to stderr. Faces in photos need pip install
     'fer-deploy[faces]'; a photo gives a row for each face, or one "no-face".
+    Videos need 'fer-deploy[video]': each picture that is looked at gives rows
+    as a photo does, with time, number, and the track of a face over time.
 
     Examples:
 
@@ -99,6 +111,8 @@ def infer(
       fer-deploy infer photos/ --backend onnx --strict --json > emotions.json
 
       fer-deploy infer photos/ --output emotions.csv --report report.html --resume
+
+      fer-deploy infer clip.mp4 --every 0.2s --output emotions.csv
 
       fer-deploy infer photos/ --only happy --min-confidence 0.8 --copy-to happy/
     """
@@ -120,16 +134,17 @@ def infer(
         outputs.sort(only, min_confidence, copy_to)
     if annotate is not None:
         outputs.annotate(annotate)
-    sources, reader = _sources(paths, face, smallest_face, threads)
+    sources, reader, clips = _sources(paths, face, smallest_face, threads, every, smooth)
     with open_backend(Bundle.load(bundle), backend, precision, device, threads) as opened:
         summary = Summary(opened)
-        outputs.begin(opened, face if smallest_face is None else f"{face}, from {smallest_face} pixels")
+        taken = face if smallest_face is None else f"{face}, from {smallest_face} pixels"
+        outputs.begin(opened, {"face": taken, **clips.settings()})
         if report is not None:
             outputs.report(report, opened, summary)
         if as_json:
             outputs.targets.append(_json(summary))
         try:
-            with _exit_codes(outputs.can_resume), _progress(summary, hidden=quiet or output == "-") as watch:
+            with _exit_codes(outputs.can_resume), _progress(summary, clips.place, quiet or output == "-") as watch:
                 size, guarded = batch or opened.batch, guard.watched if guard else iter
                 run(sources, opened, outputs.targets, summary, size, watch, outputs.resumed, guarded)
         finally:
@@ -146,16 +161,22 @@ def infer(
 
 
 def _sources(
-    paths: list[str], face: str, smallest_face: int | None, threads: int | None = None
-) -> tuple[Sources, PhotoReader | None]:
-    """Makes what is read, and what looks for faces in it, if anything does."""
-    from fer_deploy.images.sources import Sources
+    paths: list[str],
+    face: str,
+    smallest_face: int | None,
+    threads: int | None = None,
+    every: str | None = None,
+    smooth: float | None = None,
+) -> tuple[Sources, PhotoReader | None, Clips]:
+    """Makes what is read, what looks for faces in it, if anything does, and what reads videos."""
+    from fer_deploy.images.sources import Readers, Sources
     from fer_deploy.inference.photos import CROP, PhotoReader
+    from fer_deploy.video.later import Clips
 
-    if face == CROP:
-        return Sources(paths), None
-    reader = PhotoReader(face, smallest=smallest_face, threads=threads)
-    return Sources(paths, reader.readers), reader
+    reader = None if face == CROP else PhotoReader(face, smallest=smallest_face, threads=threads)
+    readers = Readers() if reader is None else reader.readers
+    clips = Clips(readers.array, every, smooth, paths)
+    return Sources(paths, readers._replace(clip=clips.rows)), reader, clips
 
 
 def _supervised(paths: list[str], face: str, smallest_face: int | None) -> Watch | None:
@@ -191,7 +212,7 @@ def _json(summary: Summary) -> Target:
 
 
 @contextmanager
-def _progress(summary: Summary, hidden: bool) -> Iterator[Callable[[], None]]:
+def _progress(summary: Summary, place: Callable[[], str], hidden: bool) -> Iterator[Callable[[], None]]:
     """Shows on a terminal's stderr how far a run is; gives what is to be called after each batch."""
     if hidden or not sys.stderr.isatty():
         yield lambda: None
@@ -206,6 +227,6 @@ def _progress(summary: Summary, hidden: bool) -> Iterator[Callable[[], None]]:
         def watch() -> None:
             failed = f", {summary.failed:,} failed" if summary.failed else ""
             rate = f"{summary.images_per_s:,.0f} images/s"
-            progress.update(task, description=f"{summary.done:,} pictures, {rate}{failed}")
+            progress.update(task, description=f"{summary.done:,} pictures, {rate}{failed}  {place()}")
 
         yield watch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,12 +92,13 @@ class Outputs:
         """Whether a run that ends now can be gone on with."""
         return self._file is not None
 
-    def begin(self, backend: Backend, face: str) -> None:
+    def begin(self, backend: Backend, more: Mapping[str, str]) -> None:
         """Compares the settings with those of the earlier run, or notes them for a later one.
 
         Args:
             backend: The open one.
-            face: How pictures are taken, and how small a face is looked for (``inference.photos``).
+            more: What else decides about the rows: how pictures are taken, how small a face is looked for, how videos
+                are read.
 
         Raises:
             OutputError: They differ.
@@ -108,7 +110,7 @@ class Outputs:
             "backend": backend.name,
             "precision": f"{backend.precision} computed in {backend.effective}",
             "device": backend.device,
-            "face": face,
+            **more,
         }
         self._table.journal = Journal(self._file, settings)
         if self._resumes:
@@ -197,6 +199,10 @@ class Shown:
             path = Text(printable(each.path), overflow="fold")
             if each.face is not None:
                 path.append(f"  face {each.face}", "dim")
+            if each.time_s is not None:
+                path.append(f"  {each.time_s:.1f} s", "dim")
+            if each.track is not None:
+                path.append(f"  track {each.track}", "dim")
             if each.status == NO_FACE:
                 table.add_row(path, Text(each.status, "dim"), "")
             elif each.confidence is None:

@@ -26,12 +26,13 @@ from fer_deploy.backends.select import AUTO, open_backend
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import BackendError, ImageError, UsageError
 from fer_deploy.images.decode import decode, from_array
-from fer_deploy.images.sources import Item, Sources
+from fer_deploy.images.sources import Item, Readers, Sources
 from fer_deploy.inference.gathering import Gathering
 from fer_deploy.inference.photos import CROP, DETECT, Found, PhotoReader
 from fer_deploy.inference.pipeline import classify
 from fer_deploy.inference.predictions import ERROR, Prediction, Predictions
 from fer_deploy.labels import IMAGE_SIZE, INPUT_SHAPE
+from fer_deploy.video.later import Clips
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
 
@@ -106,7 +107,7 @@ class Classifier:
 
         Returns:
             One prediction per picture, in the order of the items; of a photo that was searched one per face, the
-            surest first, or one with the status ``no-face``.
+            surest first, or one with the status ``no-face``; of a video, those of ``stream_video``.
 
         Raises:
             ImageError: A picture cannot be read; names it.
@@ -137,8 +138,33 @@ class Classifier:
         if faces is not None:
             return self._from_batch(faces, size)
         pictures: Any = [items] if _is_one(items) else items
-        sources = Sources(pictures) if face == CROP else Sources(pictures, self._reader(face).readers)
+        readers = self._readers_for(face)
+        sources = Sources(pictures, readers._replace(clip=Clips(readers.array).rows))
         return self._from_sources(sources, size, on_error)
+
+    def stream_video(
+        self, path: str | os.PathLike[str], every: str = "0.5s", smooth_s: float = 1.0, face: FaceMode = "auto"
+    ) -> Generator[Prediction, None, None]:
+        """Classifies the faces of a video as it is read, in bounded memory, each followed over time.
+
+        Args:
+            path: The video.
+            every: Which pictures are looked at: seconds (``0.5s``) or pictures (``10f``).
+            smooth_s: How far probabilities are smoothed: what is older by it counts e times less; 0 for no smoothing.
+            face: See ``predict``; it holds for the video's pictures.
+
+        Yields:
+            Per picture one prediction for each face, with ``time_s``, ``frame`` and ``track``, or one ``no-face``;
+            where not all of the video can be read, a last one with the status ``error``.
+
+        Raises:
+            UsageError: An argument makes no sense.
+            MissingDependencyError: PyAV is not installed; ``detect`` without what finds faces.
+            BackendError: The runtime failed.
+        """
+        name = os.fspath(path)
+        clips = Clips(self._readers_for(face).array, every, smooth_s, [name])
+        return (row for rows in clips.rows(name, self.backend) for row in rows)
 
     def detect(self, item: Item) -> list[Face]:
         """Finds the faces of a photo.
@@ -175,6 +201,9 @@ class Classifier:
             return self._reader(DETECT).find(item)
         except ImageError as error:
             raise ImageError(f"{_name_of(item)}: {error}") from error
+
+    def _readers_for(self, face: str) -> Readers:
+        return Readers() if face == CROP else self._reader(face).readers
 
     def _reader(self, face: str) -> PhotoReader:
         """Gives what reads photos; its detector is loaded once."""

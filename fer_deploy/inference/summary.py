@@ -25,8 +25,10 @@ class Summary:
     Attributes:
         emotions: Pictures, or faces found in photos, per emotion.
         faces: How many of them were found in photos.
-        photos: How many photos were searched.
+        photos: How many photos were searched, those of videos included.
         no_face: How many of those without finding a face.
+        videos: How many videos gave rows of pictures.
+        tracks: How many faces were followed in them, each for as long as it could be.
         unsearched: Why photos were taken as faces, where they were for lack of what finds faces.
         failed: How many could not be read.
         reasons: Path and reason of the first few of them.
@@ -36,7 +38,8 @@ class Summary:
 
     def __init__(self, backend: Backend) -> None:
         self.emotions: Counter[str] = Counter()
-        self.faces = self.photos = self.no_face = 0
+        self.faces = self.photos = self.no_face = self.videos = self.tracks = 0
+        self._clip: tuple[str, int, int] = ("", 0, -1)  # path, last picture, last track
         self.unsearched: str | None = None
         self.failed = 0
         self.reasons: list[tuple[str, str]] = []
@@ -57,10 +60,22 @@ class Summary:
         self.faces += prediction.face is not None
         self.no_face += prediction.status == NO_FACE
         self.photos += prediction.face == 0 or prediction.status == NO_FACE
+        if prediction.frame is not None:
+            self._add_moment(prediction, prediction.frame)
         if prediction.status == ERROR:
             self.failed += 1
             if len(self.reasons) < REASONS_KEPT:
                 self.reasons.append((prediction.path, prediction.reason))
+
+    def _add_moment(self, prediction: Prediction, frame: int) -> None:
+        path, last, track = self._clip
+        if path != prediction.path or frame < last:
+            self.videos += 1
+            track = -1
+        if prediction.track is not None and prediction.track > track:
+            self.tracks += 1
+            track = prediction.track
+        self._clip = (prediction.path, frame, track)
 
     @property
     def done(self) -> int:
@@ -90,6 +105,8 @@ class Summary:
             "photos": self.photos,
             "faces": self.faces,
             "no_face": self.no_face,
+            "videos": self.videos,
+            "tracks": self.tracks,
             "earlier": self.earlier,
             "failed": self.failed,
             "skipped": dict(self.skipped),
@@ -116,7 +133,10 @@ class Summary:
         )
         if self.photos:
             none = f", none in {self.no_face:,}" if self.no_face else ""
-            lines.append(f"{_count(self.faces, 'face')} in {_count(self.photos, 'photo')}{none}")
+            searched = "searched picture" if self.videos else "photo"
+            lines.append(f"{_count(self.faces, 'face')} in {_count(self.photos, searched)}{none}")
+        if self.videos:
+            lines.append(f"{_count(self.videos, 'video')}, {_count(self.tracks, 'track')}")
         if self.unsearched:
             lines.append(f"all were taken as faces, none searched for them: {self.unsearched}")
         if self.failed:

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -58,18 +58,33 @@ class Watch:
         from fer_deploy.images.sources import Source
 
         for source in sources:
-            yield Source(source.name, partial(self._read, source))
+            clip = None if source.clip is None else partial(self._clip, source)
+            yield Source(source.name, partial(self._read, source), clip)
 
     def _read(self, source: Source) -> Any:
         if source.name in self.crashed:
             from fer_deploy.errors import ImageError
 
             raise ImageError(self.crashed[source.name])
-        start = self._slot()
-        name = os.fsencode(source.name)[: _SLOT_BYTES - 4]
-        self._memory[start : start + 4 + len(name)] = len(name).to_bytes(4, "little") + name
-        try:
+        with self._noted(source.name):
             return source.read()
+
+    def _clip(self, source: Source, backend: Any) -> Iterator[Any]:
+        if source.name in self.crashed:
+            from fer_deploy.inference.predictions import Prediction
+
+            yield [Prediction.failed(source.name, self.crashed[source.name])]
+        elif source.clip is not None:
+            with self._noted(source.name), closing(source.clip(backend)) as rows:
+                yield from rows
+
+    @contextmanager
+    def _noted(self, name: str) -> Iterator[None]:
+        start = self._slot()
+        content = os.fsencode(name)[: _SLOT_BYTES - 4]
+        self._memory[start : start + 4 + len(content)] = len(content).to_bytes(4, "little") + content
+        try:
+            yield
         finally:
             self._memory[start : start + 4] = bytes(4)
 
@@ -180,6 +195,12 @@ def _culprits(names: list[str], sources: Callable[[], Iterable[Source]]) -> dict
 def _try(name: str, sources: Callable[[], Iterable[Source]]) -> NoReturn:
     try:
         signal.alarm(_TRIAL_S)
-        next(source for source in sources() if source.name == name).read()
+        source = next(source for source in sources() if source.name == name)
+        if source.clip is None:
+            source.read()
+        else:
+            from fer_deploy.video.reading import read_through
+
+            read_through(source.name)
     finally:
         os._exit(0)

@@ -53,7 +53,7 @@ class Counts:
                 self.failures.append((valid_text(prediction.path), valid_text(prediction.reason)))
         elif prediction.status != OK:
             self.without_face += 1
-            if len(self.faceless) < LISTED:
+            if len(self.faceless) < LISTED and prediction.frame is None:
                 self.faceless.append(valid_text(prediction.path))
 
     def _folder(self, path: str) -> list[int]:

@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -188,6 +187,13 @@ class Video:
         self._stack.close()
 
 
+def read_through(path: str) -> None:
+    """Reads a video to its end and drops it; for who wants to know whether that crashes."""
+    with Video(path) as video:
+        for moment in video.moments():
+            moment.pixels()
+
+
 def import_av() -> Any:
     """Imports PyAV.
 
@@ -199,11 +205,6 @@ def import_av() -> Any:
     except ImportError as error:
         raise MissingDependencyError("What reads videos (PyAV)", EXTRA) from error
     return av
-
-
-def is_installed() -> bool:
-    """Tells whether PyAV is there, without importing it."""
-    return find_spec("av") is not None
 
 
 def _why(error: Exception) -> str:

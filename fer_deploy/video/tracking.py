@@ -1,7 +1,8 @@
 """Joins the faces of a video's pictures into tracks: who is where in the next picture, by overlap alone.
 
 Each track says where its face should be by now, from where it was and how it moved (that two faces cross is what this
-is for). Pairs of such places and of found faces are joined, those that overlap most (IoU) first. Nobody is recognised:
+is for). Pairs of such places and of found faces are joined, those that overlap most (IoU) first, both boxes taken twice
+as large, so that a small face may move by its own width between two pictures. Nobody is recognised:
 a face that was away for longer begins a new track, and two that cover each other while they turn back may be mixed up.
 """
 
@@ -16,6 +17,7 @@ import numpy as np
 from fer_deploy.faces.face import Floats, shared
 
 LEAST_OVERLAP: Final = 0.2
+GROWN: Final = 2.0
 KEPT_S: Final = 1.0
 """A track ends when its face was not found for longer than this, and in more than ``KEPT_PICTURES`` pictures."""
 KEPT_PICTURES: Final = 2
@@ -88,7 +90,7 @@ class Tracks:
         pairs = [
             (float(overlap), track, index)
             for track in self._tracks
-            for index, overlap in enumerate(shared(track.at(time_s), places)[0])
+            for index, overlap in enumerate(shared(_grown(track.at(time_s)), _grown(places))[0])
             if overlap >= LEAST_OVERLAP
         ]
         given: dict[int, _Track] = {}
@@ -98,3 +100,11 @@ class Tracks:
                 given[index] = track
                 taken.add(track.number)
         return given
+
+
+def _grown(boxes: Floats) -> Floats:
+    """Makes boxes larger around their middles."""
+    grown = boxes.copy()
+    grown[..., :2] -= boxes[..., 2:] * np.float32((GROWN - 1) / 2)
+    grown[..., 2:] *= np.float32(GROWN)
+    return grown

@@ -11,6 +11,12 @@ def test_a_face_that_moves_stays_one_track_and_a_far_one_is_another() -> None:
     tracks = Tracks()
     assert [tracks.follow(n / 2, [box(10 + 15 * n), box(250)]) for n in range(6)] == [[0, 1]] * 6
     assert tracks.follow(3.0, [box(250), box(100)]) == [1, 0]
+    assert tracks.follow(3.5, [box(250), box(400)]) == [1, 2]
+
+
+def test_a_small_face_may_move_by_its_own_width() -> None:
+    tracks = Tracks()
+    assert [tracks.follow(n / 2, [box(20 + 30 * n, size=28)]) for n in range(5)] == [[0]] * 5
 
 
 def test_faces_that_cross_keep_their_tracks() -> None:
