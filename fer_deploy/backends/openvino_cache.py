@@ -37,6 +37,8 @@ def compile_cached(
     Returns:
         An ``openvino.CompiledModel``. A cache that cannot be read or written changes nothing but the time.
     """
+    types = import_openvino().Type
+    types(types.f32.to_dtype())  # makes tables, at whose first use two threads would wait for each other (2026.4: ever)
     path = (folder or cache_folder("openvino")) / f"{_key(core, model, config, shape)}.blob"
     blob = load_blob(path)
     if blob is not None:
