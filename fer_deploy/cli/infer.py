@@ -71,7 +71,10 @@ def infer(
         str | None, typer.Option("--report", help="A new .html file: charts, faces to look through, failures.")
     ] = None,
     annotate: Annotated[
-        str | None, typer.Option("--annotate", metavar="DIR", help="Copies with what was found drawn in.")
+        str | None,
+        typer.Option(
+            "--annotate", metavar="DIR", help="Copies with what was found drawn in; or, of one video, an .mp4 file."
+        ),
     ] = None,
     copy_to: Annotated[
         str | None,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fer_deploy.inference.summary import Summary
     from fer_deploy.reporting.annotation import Annotated
     from fer_deploy.reporting.sorting import Copies
+    from fer_deploy.video.annotation import AnnotatedVideos
 
 _SHOWN = 50
 
@@ -61,6 +62,7 @@ class Outputs:
         self._resumes = False
         self._copies: Copies | None = None
         self._annotated: Annotated | None = None
+        self._videos: AnnotatedVideos | None = None
         self._copied_to = self._annotated_to = self._page = ""
         if self._file is not None:
             self._open_table(self._file, resume)
@@ -133,9 +135,14 @@ class Outputs:
     def annotate(self, folder: str) -> None:
         """Adds annotated copies."""
         from fer_deploy.reporting.annotation import Annotated
+        from fer_deploy.video.annotation import SUFFIX, AnnotatedVideos
 
-        self._annotated, self._annotated_to = Annotated(folder, self._paths), folder
-        self.targets.append(self._annotated)
+        self._videos = AnnotatedVideos(folder, self._paths, self._overwrite or self._resumes)
+        self.targets.append(self._videos)
+        self._annotated_to = folder
+        if not folder.lower().endswith(SUFFIX):
+            self._annotated = Annotated(folder, self._paths)
+            self.targets.append(self._annotated)
 
     def report(self, file: str, backend: Backend, summary: Summary) -> None:
         """Adds the page."""
@@ -160,7 +167,10 @@ class Outputs:
         if self._copies is not None:
             lines.append(_copied(self._copies.copied, self._copies.gone, self._copied_to))
         if self._annotated is not None:
-            lines.append(_copied(self._annotated.written, self._annotated.gone, self._annotated_to))
+            videos = self._videos.written if self._videos else 0
+            lines.append(_copied(self._annotated.written + videos, self._annotated.gone, self._annotated_to))
+        elif self._videos is not None:
+            lines.append(f"annotated: {self._annotated_to}")
         return [*lines, f"report: {self._page}"] if self._page else lines
 
 

@@ -86,8 +86,10 @@ def test_clips_among_pictures_and_a_truncated_one(infer: Run, clip: Path, tmp_pa
     Image.fromarray(np.zeros((48, 48), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "b.mkv").write_bytes(clip.read_bytes()[: clip.stat().st_size * 6 // 10])
     (tmp_path / "c.mp4").write_text("no video")
-    done = infer(tmp_path, "--face", "crop", "--every", "5f", "--smooth", "0", "--output", "-", "--strict")
+    more = ("--output", "-", "--strict", "--annotate", tmp_path.with_name("drawn"))
+    done = infer(tmp_path, "--face", "crop", "--every", "5f", "--smooth", "0", *more)
     assert done.returncode == 1
+    assert sorted(path.name for path in tmp_path.with_name("drawn").iterdir()) == ["a.png", "b.mkv.mp4"]
     rows = rows_of(done.stdout)
     names = [Path(row["path"]).name for row in rows]
     assert names == ["a.png", *["b.mkv"] * (len(rows) - 2), "c.mp4"]
