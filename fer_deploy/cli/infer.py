@@ -76,6 +76,9 @@ def infer(
             "--annotate", metavar="DIR", help="Copies with what was found drawn in; or, of one video, an .mp4 file."
         ),
     ] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", help="A new .png, .pdf or .svg file: the probabilities of videos over time.")
+    ] = None,
     copy_to: Annotated[
         str | None,
         typer.Option("--copy-to", metavar="DIR", help="Copies, in a folder for each emotion."),
@@ -137,6 +140,8 @@ def infer(
         outputs.sort(only, min_confidence, copy_to)
     if annotate is not None:
         outputs.annotate(annotate)
+    if plot is not None:
+        outputs.plot(plot)
     sources, reader, clips = _sources(paths, face, smallest_face, threads, every, smooth)
     with open_backend(Bundle.load(bundle), backend, precision, device, threads) as opened:
         summary = Summary(opened)

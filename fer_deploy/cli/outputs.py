@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fer_deploy.reporting.annotation import Annotated
     from fer_deploy.reporting.sorting import Copies
     from fer_deploy.video.annotation import AnnotatedVideos
+    from fer_deploy.video.timeline import Timeline
 
 _SHOWN = 50
 
@@ -63,7 +64,8 @@ class Outputs:
         self._copies: Copies | None = None
         self._annotated: Annotated | None = None
         self._videos: AnnotatedVideos | None = None
-        self._copied_to = self._annotated_to = self._page = ""
+        self._timeline: Timeline | None = None
+        self._copied_to = self._annotated_to = self._plotted_to = self._page = ""
         if self._file is not None:
             self._open_table(self._file, resume)
         elif output == STDOUT or not (as_json or list_paths or sys.stdout.isatty()):
@@ -144,6 +146,13 @@ class Outputs:
             self._annotated = Annotated(folder, self._paths)
             self.targets.append(self._annotated)
 
+    def plot(self, file: str) -> None:
+        """Adds a plot of videos over time."""
+        from fer_deploy.video.timeline import Timeline
+
+        self._timeline, self._plotted_to = Timeline(file, self._overwrite or self._resumes), file
+        self.targets.append(self._timeline)
+
     def report(self, file: str, backend: Backend, summary: Summary) -> None:
         """Adds the page."""
         from fer_deploy.inference.summary import printable
@@ -171,6 +180,10 @@ class Outputs:
             lines.append(_copied(self._annotated.written + videos, self._annotated.gone, self._annotated_to))
         elif self._videos is not None:
             lines.append(f"annotated: {self._annotated_to}")
+        if self._timeline is not None:
+            lines.append(
+                f"plot: {self._plotted_to}" if self._timeline.drawn else "no plot: no face of a video was found"
+            )
         return [*lines, f"report: {self._page}"] if self._page else lines
 
 
