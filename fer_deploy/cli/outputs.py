@@ -182,7 +182,7 @@ class Outputs:
             lines.append(f"annotated: {self._annotated_to}")
         if self._timeline is not None:
             lines.append(
-                f"plot: {self._plotted_to}" if self._timeline.drawn else "no plot: no face of a video was found"
+                f"plot: {self._plotted_to}" if self._timeline.drawn else "no plot: no face was followed in a video"
             )
         return [*lines, f"report: {self._page}"] if self._page else lines
 

@@ -18,14 +18,14 @@ _KEPT_TRACKS: Final = 500  # when there are more, those with the fewest pictures
 
 
 class Timeline:
-    """Takes the rows of videos and draws them in the end; 32 bytes are kept for each face and picture.
+    """Takes the rows of videos and draws them in the end; some 300 bytes are kept for each face of a picture.
 
     Args:
         file: Ends in ``.png``, ``.pdf`` or ``.svg``.
         overwrite: Whether a file that exists already is replaced.
 
     Attributes:
-        drawn: Whether there was a track to draw.
+        drawn: Whether there was a track of two pictures or more to draw.
 
     Raises:
         UsageError: The name has another ending.
@@ -56,7 +56,8 @@ class Timeline:
 
     def draw(self) -> None:
         """Draws what came so far."""
-        longest = sorted(self._tracks, key=lambda key: -len(self._tracks[key]))[:CHARTS]
+        followed = [key for key, track in self._tracks.items() if len(track) > 1]
+        longest = sorted(followed, key=lambda key: -len(self._tracks[key]))[:CHARTS]
         shown = [key for key in self._tracks if key in longest]
         if not shown:
             return

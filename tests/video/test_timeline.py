@@ -45,7 +45,8 @@ def test_the_longest_tracks_are_drawn(tmp_path: Path) -> None:
 
 def test_without_a_track_there_is_no_file(tmp_path: Path) -> None:
     with Timeline(str(tmp_path / "x.png")) as timeline:
-        timeline.write(Prediction.of_no_face("a.png"))
+        for row in (Prediction.of_no_face("a.png"), *rows(3, 0, 1)):
+            timeline.write(row)
     assert not timeline.drawn
     assert list(tmp_path.iterdir()) == []
 
