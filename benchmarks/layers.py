@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 from rounds import markdown
 
-from fer_deploy.backends.openvino_import import import_openvino
+from fer_deploy.backends.openvino_import import shared_core
 from fer_deploy.bundle import Bundle
 from fer_deploy.machine import machine_info
 
 
 def profile(content: bytes, batch: int, rounds: int) -> list[tuple[str, str, float]]:
     """Runs drawn pictures; gives each layer's name, kernel and median seconds, in the order in which they run."""
-    openvino = import_openvino()
     settings = {"PERF_COUNT": True, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    core = openvino.Core()
+    core = shared_core()
     request = core.compile_model(core.read_model(content), "CPU", settings).create_infer_request()
     images = np.random.default_rng(0).integers(0, 256, (batch, 48, 48, 1), dtype=np.uint8)
     kernels: dict[str, str] = {}

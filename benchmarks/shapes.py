@@ -30,6 +30,7 @@ from protocol import Runner  # noqa: E402
 from rounds import markdown, rate, ratio, result_name  # noqa: E402
 from workers import matrix_peak  # noqa: E402
 
+from fer_deploy.backends.openvino_import import shared_core  # noqa: E402
 from fer_deploy.errors import FerDeployError, UsageError  # noqa: E402
 from fer_deploy.evaluation.probe import probe_images  # noqa: E402
 from fer_deploy.exporting.int8.qdq import CPU  # noqa: E402
@@ -114,7 +115,7 @@ def runner(path: str) -> Runner:
         "PERFORMANCE_HINT": "THROUGHPUT",
         "INFERENCE_PRECISION_HINT": "f32",
     }  # else bf16 beside int8 where there is AMX
-    model = openvino.Core().compile_model(path, "CPU", hints)
+    model = shared_core().compile_model(path, "CPU", hints)
     queue = openvino.AsyncInferQueue(model, 2 * model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
     pictures = np.tile(probe_images(), (4, 1, 1, 1))[:256]
 

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from fer_deploy.backends.openvino_import import shared_core
+
 SHAPES: Final = ((1024, 32, 1, 8), (1024, 16, 1, 8), (2048, 32, 1, 3), (512, 24, 3, 3), (256, 24, 3, 4))
 """Channels, side, kernel and layers of what is tried. The fastest is the peak: which one that is depends on the CPU."""
 
@@ -50,7 +52,7 @@ def matrix_product(kind: str, channels: int, side: int, kernel: int, layers: int
         side -= kernel - 1
         operations += 2 * side**2 * int(np.prod(shape))
     hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "bf16" if kind == "bf16" else "f32"}
-    compiled = openvino.Core().compile_model(openvino.Model([x], [image]), "CPU", hints)
+    compiled = shared_core().compile_model(openvino.Model([x], [image]), "CPU", hints)
     info = [node.rt_info for node in compiled.get_runtime_model().get_ops()]
     kernels = {i["primitiveType"].astype(str) for i in info if i["layerType"].astype(str) == "Convolution"}
     if not kernels or not all(kernel.lower().endswith(_KERNELS[kind]) for kernel in kernels):
@@ -65,9 +67,7 @@ def operations_per_image(model: str) -> int:
         model: Its path; input (N, 48, 48, 1). Convolutions and matrix products are counted; products with the zeros of
             a padding are not, so that a share of the peak is none too high.
     """
-    import openvino
-
-    network = openvino.Core().read_model(model)
+    network = shared_core().read_model(model)
     network.reshape([1, 48, 48, 1])
     total = 0
     for node in network.get_ops():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fer_deploy import Classifier
 from fer_deploy.backends.base import Backend
+from fer_deploy.backends.openvino_import import shared_core
 from fer_deploy.bundle import Bundle
 
 Images = NDArray[np.uint8]
@@ -42,9 +43,7 @@ def in_pairs(benchmark: Any, library: Callable[[], Any], bare: Callable[[], Any]
 
 
 def bare_openvino(bundle: Bundle, precision: str, hint: str) -> Any:
-    import openvino
-
-    core = openvino.Core()
+    core = shared_core()
     settings = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32"}
     return core.compile_model(core.read_model(bundle.read("onnx", precision)), "CPU", settings)
 

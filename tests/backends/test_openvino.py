@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fer_deploy.backends.blob_cache import KEEP, cache_folder
+from fer_deploy.backends.openvino_import import shared_core
 from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle import Bundle, describe_file
 from fer_deploy.errors import BackendError
@@ -50,7 +51,7 @@ def int8_bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
 
 
 def test_bf16_where_the_cpu_has_it(tiny_bundle: Bundle) -> None:
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with open_backend(tiny_bundle, "openvino", "bf16") as backend:
             assert backend.effective == "bf16"
             np.testing.assert_allclose(backend.run(PICTURES), classify(tiny_bundle), atol=0.1)
