@@ -79,6 +79,11 @@ class Bundle:
     verification: tuple[Record, ...] = ()
     tuning: tuple[Tuned, ...] = ()
 
+    @property
+    def address(self) -> str:
+        """What ``load`` finds it by: the name of one that ships, wherever it is installed, else the folder."""
+        return self.path.name if self.path.parent == ASSETS else str(self.path)
+
     @classmethod
     def load(cls, path: str | Path | None = None) -> Bundle:
         """Reads and validates a bundle's manifest.

@@ -103,6 +103,11 @@ def test_shipped_bundles_have_names(assets: Path) -> None:
     assert Bundle.load("fast").path == assets / "fast"
 
 
+def test_an_address_is_a_name_or_a_folder(assets: Path, folder: Path) -> None:
+    assert Bundle.load("default").address == "default"
+    assert Bundle.load(folder).address == str(folder)
+
+
 def test_a_name_goes_before_a_folder_and_a_path_is_a_path(assets: Path, folder: Path) -> None:
     for name in ("fast", "mine"):
         shutil.copytree(folder, name)

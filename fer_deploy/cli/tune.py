@@ -46,7 +46,7 @@ def tune(bundle: str, backend: str, precision: str, device: str, duration_s: flo
             found.append(run(loaded, form, choice.device, duration_s / 10, progress))
     where = keep_tuned(loaded, [tuning.tuned for tuning in found])
     if as_json:
-        about = {"path": str(loaded.path), "name": loaded.name, "source_sha256": loaded.source_sha256}
+        about = {"path": loaded.address, "name": loaded.name, "source_sha256": loaded.source_sha256}
         rows = [row for tuning in found for row in _rows(tuning)]
         whole = {"schema": 1, "machine": machine_info(), "bundle": about, "rows": rows, "recorded": str(where)}
         print(json.dumps(whole, indent=2, allow_nan=False))

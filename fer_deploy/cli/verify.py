@@ -167,7 +167,7 @@ def _as_json(bundle: Bundle, outcome: Verification, about: dict[str, object]) ->
     return {
         "schema": 1,
         "machine": machine_info(),
-        "bundle": {"path": str(bundle.path), "name": bundle.name, "source_sha256": bundle.source_sha256},
+        "bundle": {"path": bundle.address, "name": bundle.name, "source_sha256": bundle.source_sha256},
         "data": {**about, "split": outcome.split, "n": outcome.n, "ground": ground.source, "notes": list(ground.notes)},
         "gate": outcome.limits,
         "rows": [row.as_dict() for row in outcome.rows],

@@ -26,7 +26,7 @@ def as_result(bundle: Bundle, rows: Sequence[SpeedRow], settings: Settings) -> R
     return {
         "schema": SCHEMA,
         "machine": machine_info(),
-        "bundle": {"path": str(bundle.path), "name": bundle.name, "source_sha256": bundle.source_sha256},
+        "bundle": {"path": bundle.address, "name": bundle.name, "source_sha256": bundle.source_sha256},
         "settings": {
             "batches": sorted(set(settings.batches)),
             "modes": list(settings.modes),
