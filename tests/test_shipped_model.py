@@ -153,9 +153,11 @@ def test_every_recorded_form_meets_its_goal(bundle: Bundle) -> None:
 
 
 @pytest.mark.fer2013
+@pytest.mark.parametrize(("precision", "apart"), [("fp32", 0.0005), ("auto", 0.002)])
 def test_infer_over_the_test_folder_gives_the_recorded_accuracy(
-    bundle: Bundle, fer2013_path: Path, tmp_path: Path
+    bundle: Bundle, precision: str, apart: float, fer2013_path: Path, tmp_path: Path
 ) -> None:
+    """In fp32 it is Keras's; what ``auto`` takes may be int8, which is held to 0.2 points over both partitions."""
     if fer2013_path.is_file():
         with zipfile.ZipFile(fer2013_path) as archive:
             archive.extractall(tmp_path / "fer", [name for name in archive.namelist() if "test/" in name])
@@ -170,6 +172,8 @@ def test_infer_over_the_test_folder_gives_the_recorded_accuracy(
         str(test),
         "--bundle",
         bundle.name,
+        "--precision",
+        precision,
         "--output",
         str(table),
         "--strict",
@@ -188,6 +192,6 @@ def test_infer_over_the_test_folder_gives_the_recorded_accuracy(
             right[split] += row["emotion"] == path.parent.name
     assert sum(total.values()) == 7_178
     recorded = bundle.training["accuracy"]
-    assert sum(right.values()) / 7_178 == pytest.approx(recorded["Test"], abs=0.0005)
+    assert sum(right.values()) / 7_178 == pytest.approx(recorded["Test"], abs=apart)
     for split, n in total.items():
-        assert right[split] / n == pytest.approx(recorded[split], abs=0.0005)
+        assert right[split] / n == pytest.approx(recorded[split], abs=2 * apart if precision == "auto" else apart)
