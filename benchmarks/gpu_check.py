@@ -26,7 +26,7 @@ from gpu_rows import agreement, empty, failed, in_process, nvidia_smi, speed
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
 from fer_deploy.bundle import Bundle
-from fer_deploy.errors import FerDeployError
+from fer_deploy.errors import FerDeployError, one_line
 from fer_deploy.evaluation.probe import probe_images
 from fer_deploy.gpus import ask_driver
 from fer_deploy.machine import machine_info
@@ -89,14 +89,14 @@ def row_of(form: str, bundle: Bundle, data: Path | None, seconds: float) -> dict
         without = kind(bundle, precision, device, graph=False)
         with without:
             row["without_cuda_graph"] = {
-                **speed(without),
+                **speed(without, seconds),
                 "max_abs_difference": graph_difference(kind, bundle, precision),
             }
         return {**row, "status": "ok"}
     except FerDeployError as error:
         return failed(form, str(error))
     except Exception as error:  # a row with its reason, whatever a runtime raises
-        return failed(form, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        return failed(form, f"{type(error).__name__}: {one_line(error, 500)}")
 
 
 def measured(backend: Backend, bundle: Bundle, data: Path | None, seconds: float) -> dict[str, Any]:

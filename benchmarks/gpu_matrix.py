@@ -32,6 +32,7 @@ from rounds import markdown, result_name
 
 from fer_deploy.backends.registry import backend_class
 from fer_deploy.bundle import Bundle
+from fer_deploy.errors import one_line
 from fer_deploy.gpus import ask_driver
 from fer_deploy.machine import machine_info
 
@@ -130,7 +131,7 @@ def row_of(form: str, bundle: Bundle, data: Path | None, seconds: float) -> Row:
                 row |= agreement(backend, bundle, data)
             return {**row, **speed(backend, seconds), "status": "ok"}
     except Exception as error:  # a row with its reason, whatever a runtime raises
-        return failed(form, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        return failed(form, f"{type(error).__name__}: {one_line(error, 500)}")
 
 
 def merged(rounds: list[Row]) -> Row:
