@@ -46,7 +46,29 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Row:
+class FormRow:
+    """What a row of any command begins with; see ``Row``."""
+
+    backend: str
+    precision: str
+    effective: str | None = None
+    simulated: bool = False
+    device: str | None = None
+    runtime: str | None = None
+    machine: str | None = None
+
+    @property
+    def form(self) -> Form:
+        """Backend and precision."""
+        return Form(self.backend, self.precision)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Row(FormRow):
     """One form and what became of it; figures are None where it did not run.
 
     Args:
@@ -74,13 +96,6 @@ class Row:
         reason: Why it failed or was skipped, or why it is simulated.
     """
 
-    backend: str
-    precision: str
-    effective: str | None = None
-    simulated: bool = False
-    device: str | None = None
-    runtime: str | None = None
-    machine: str | None = None
     mode: str = "throughput"
     batch: int | None = None
     n: int | None = None
@@ -96,15 +111,6 @@ class Row:
     artefact_sha256: str | None = None
     status: str = SKIPPED
     reason: str | None = None
-
-    @property
-    def form(self) -> Form:
-        """Backend and precision."""
-        return Form(self.backend, self.precision)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from fer_deploy.bundle import Bundle
 from fer_deploy.evaluation.forms import KERAS, NULL, Form
-from fer_deploy.evaluation.rows import OK, SKIPPED
+from fer_deploy.evaluation.rows import OK, SKIPPED, FormRow
 from fer_deploy.records import Record, recorded
 
 ONNX_FP32: Final = Form("onnx", "fp32")
@@ -17,7 +17,7 @@ _SPLITS: Final = ("PublicTest", "PrivateTest", "Test")
 
 
 @dataclass(frozen=True)
-class SpeedRow:
+class SpeedRow(FormRow):
     """The speed of one form at one batch size in one mode; figures are None where it did not run.
 
     Args:
@@ -57,13 +57,6 @@ class SpeedRow:
         reason: Why it is not ok.
     """
 
-    backend: str
-    precision: str
-    effective: str | None = None
-    simulated: bool = False
-    device: str | None = None
-    runtime: str | None = None
-    machine: str | None = None
     graph: bool | None = None
     mode: str | None = None
     batch: int | None = None
@@ -91,15 +84,6 @@ class SpeedRow:
     artefact_sha256: str | None = None
     status: str = SKIPPED
     reason: str | None = None
-
-    @property
-    def form(self) -> Form:
-        """Backend and precision."""
-        return Form(self.backend, self.precision)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def known_accuracy(bundle: Bundle, form: Form, device: str, machine: str) -> Record | None:

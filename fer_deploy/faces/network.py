@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fer_deploy.backends.openvino_cache import compile_cached
 from fer_deploy.backends.openvino_import import shared_core
-from fer_deploy.errors import ModelError
+from fer_deploy.errors import ModelError, one_line
 from fer_deploy.onnx_file import check_onnx
 
 LATENCY: Final = "LATENCY"
@@ -84,8 +84,7 @@ class Network:
         try:
             model = compile_cached(self._core, self._content, config, shape=(-1, 3, -1, -1))
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ModelError(f"{self._what} is no face detector that OpenVINO can run: {reason}") from error
+            raise ModelError(f"{self._what} is no face detector that OpenVINO can run: {one_line(error)}") from error
         self.outputs = tuple(port.any_name for port in model.outputs)
         return model
 

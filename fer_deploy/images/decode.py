@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_deploy.errors import ImageError
+from fer_deploy.errors import ImageError, one_line
 from fer_deploy.images.files import open_regular
 from fer_deploy.labels import IMAGE_SIZE, INPUT_SHAPE
 
@@ -276,7 +276,7 @@ def _why_undecodable(error: Exception) -> str:
         return "not an image of a known format"
     if isinstance(error, Image.DecompressionBombError):
         return f"too large: more than {MAX_PIXELS} pixels"
-    text = " ".join(str(error).split())[:120]
+    text = one_line(error, 120)
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return "truncated image"
     return f"damaged image ({type(error).__name__}: {text})" if text else f"damaged image ({type(error).__name__})"
