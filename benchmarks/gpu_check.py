@@ -13,7 +13,6 @@ runs in a process of its own, so that one that crashes or hangs is a row with it
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -21,15 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_rows import agreement, empty, failed, in_process, nvidia_smi, speed
+from gpu_rows import agreement, arguments, driver_or_exit, empty, failed, handed_on, in_process, result_text, speed
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import FerDeployError, one_line
 from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.gpus import ask_driver
-from fer_deploy.machine import machine_info
 
 BUILD = "build:current:fp16"
 FORMS = (
@@ -42,37 +39,19 @@ FORMS = (
 
 def main() -> int:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--bundle", default="default")
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--seconds", type=float, default=1.0, help="per batch size, for latency and for throughput")
-    parser.add_argument("--form", metavar="BACKEND:DEVICE:PRECISION")
-    args = parser.parse_args()
+    args = arguments(__doc__, minutes=8, seconds=1.0).parse_args()
     if args.form:
         print(json.dumps(row_of(args.form, Bundle.load(args.bundle), args.data, args.seconds)))
         return 0
-    driver = ask_driver()
-    if not driver["gpus"]:
-        print(f"gpu_check: there is no GPU to check: {driver['reason']}", file=sys.stderr)
-        return 2
+    driver = driver_or_exit("gpu_check")
     stop = time.monotonic() + 60 * args.minutes
-    options = [
-        "--bundle",
-        args.bundle,
-        "--seconds",
-        str(args.seconds),
-        *(["--data", str(args.data)] if args.data else []),
-    ]
-    rows = [in_process(__file__, form, options, stop) for form in FORMS]
-    result = {"schema": 1, "machine": machine_info(), "driver": driver, "nvidia_smi": nvidia_smi(), "rows": rows}
-    text = json.dumps(result, indent=1)
+    rows = [in_process(__file__, form, handed_on(args), stop) for form in FORMS]
+    text = result_text(driver, rows)
     if args.output:
-        args.output.write_text(text + "\n", encoding="utf-8")
+        args.output.write_text(text, encoding="utf-8")
         print_table(rows)
     else:
-        print(text)
+        print(text, end="")
     return int(rows[0]["status"] != "ok")
 
 

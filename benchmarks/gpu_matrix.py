@@ -14,7 +14,6 @@ if there is no GPU.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -27,14 +26,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_rows import BATCHES, Row, agreement, empty, failed, in_process, nvidia_smi, speed
+from gpu_rows import (
+    BATCHES,
+    Row,
+    agreement,
+    arguments,
+    driver_or_exit,
+    empty,
+    failed,
+    handed_on,
+    in_process,
+    result_text,
+    speed,
+)
 from rounds import markdown, result_name
 
 from fer_deploy.backends.registry import backend_class
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import one_line
-from fer_deploy.gpus import ask_driver
-from fer_deploy.machine import machine_info
 
 FORMS = (
     *(f"trt:cuda:{precision}" for precision in ("fp16", "int8-trt")),
@@ -169,48 +178,31 @@ def table(rows: list[Row]) -> str:
 
 def main() -> int:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--bundle", default="default")
-    parser.add_argument("--output", type=Path, help="a file, or a folder in which it is named by GPU and capability")
-    parser.add_argument("--minutes", type=float, default=9.5)
+    parser = arguments(__doc__, minutes=9.5, seconds=0.3)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.3, help="per batch size, for latency and for throughput")
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH")
-    parser.add_argument("--form", metavar="BACKEND:DEVICE:PRECISION")
     args = parser.parse_args()
     if args.form:
         print(json.dumps(row_of(args.form, Bundle.load(args.bundle), args.data, args.seconds)))
         return 0
-    driver = ask_driver()
-    if not driver["gpus"]:
-        print(f"gpu_matrix: there is no GPU to measure: {driver['reason']}", file=sys.stderr)
-        return 2
+    driver = driver_or_exit("gpu_matrix")
     pythons = dict(entry.split("=", 1) for entry in args.python)
     stop = time.monotonic() + 60 * args.minutes
-    options = [
-        "--bundle",
-        args.bundle,
-        "--seconds",
-        str(args.seconds),
-        *(["--data", str(args.data)] if args.data else []),
-    ]
     found: dict[str, list[Row]] = {form: [] for form in FORMS}
     for _ in range(args.rounds):
         for form, rounds in found.items():
             if not rounds or rounds[-1]["status"] == "ok":  # what failed once is not tried again
                 python = pythons.get(form.partition(":")[0], sys.executable)
-                rounds.append(in_process(__file__, form, options, stop, python))
+                rounds.append(in_process(__file__, form, handed_on(args), stop, python))
     rows = [merged(rounds) for rounds in found.values()]
-    result = {"schema": 1, "machine": machine_info(), "driver": driver, "nvidia_smi": nvidia_smi(), "rows": rows}
-    text = json.dumps(result, indent=1) + "\n"
+    text = result_text(driver, rows)
     if args.output:
         gpu = driver["gpus"][0]
         name = result_name("gpu_matrix", {"cpu": gpu["name"], "cpu_class": gpu["target"]})
         (args.output / name if args.output.is_dir() else args.output).write_text(text, encoding="utf-8")
         print(table(rows))
     else:
-        print(text)
+        print(text, end="")
     return 0
 
 

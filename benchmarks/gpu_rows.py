@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -20,11 +21,52 @@ from fer_deploy.evaluation.ground import recorded_answers
 from fer_deploy.evaluation.keras_outputs import read_outputs
 from fer_deploy.evaluation.measurement import run_all
 from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.gpus import ask_driver
+from fer_deploy.machine import machine_info
 
 BATCHES = (1, 8, 64, 256)
 SECONDS_PER_FORM = 100
 FACTS = "name,driver_version,memory.total,compute_cap,clocks.max.sm,clocks.sm,power.limit,temperature.gpu"
 Row = dict[str, Any]
+
+
+def arguments(doc: str | None, minutes: float, seconds: float) -> argparse.ArgumentParser:
+    """The options that both scripts have.
+
+    Args:
+        doc: The script's own description.
+        minutes: Of the whole run, if not given.
+        seconds: Per batch size, if not given.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--bundle", default="default")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--minutes", type=float, default=minutes)
+    parser.add_argument("--seconds", type=float, default=seconds, help="per batch size, for latency and for throughput")
+    parser.add_argument("--form", metavar="BACKEND:DEVICE:PRECISION")
+    return parser
+
+
+def driver_or_exit(script: str) -> Row:
+    """Tells what the GPU's driver says; ends the program with exit code 2 where there is no GPU."""
+    driver = ask_driver()
+    if not driver["gpus"]:
+        print(f"{script}: there is no GPU to measure: {driver['reason']}", file=sys.stderr)
+        raise SystemExit(2)
+    return driver
+
+
+def handed_on(args: argparse.Namespace) -> list[str]:
+    """The options that a form's process gets, too."""
+    data = ["--data", str(args.data)] if args.data else []
+    return ["--bundle", args.bundle, "--seconds", str(args.seconds), *data]
+
+
+def result_text(driver: Row, rows: list[Row]) -> str:
+    """The result file: machine, GPU and rows as JSON."""
+    result = {"schema": 1, "machine": machine_info(), "driver": driver, "nvidia_smi": nvidia_smi(), "rows": rows}
+    return json.dumps(result, indent=1) + "\n"
 
 
 def in_process(script: str, form: str, options: list[str], stop: float, python: str = sys.executable) -> Row:

@@ -21,34 +21,24 @@ FORMS = (
 STREAMED = 8  # batches in a stream
 
 
+@pytest.fixture(params=FORMS, ids="-".join)
+def backend(request: pytest.FixtureRequest, benchmark: Any, opened: Callable[[str, str], Backend]) -> Backend:
+    """Opens one form after the other; skips what cannot run here."""
+    backend = opened(*request.param)
+    benchmark.extra_info.update(runtime=backend.runtime, effective=backend.effective)
+    return backend
+
+
 @pytest.mark.parametrize("batch", [1, 8, 64, 256])
-@pytest.mark.parametrize(("name", "precision"), FORMS)
-def test_call(
-    benchmark: Any,
-    opened: Callable[[str, str], Backend],
-    noise: NDArray[np.uint8],
-    name: str,
-    precision: str,
-    batch: int,
-) -> None:
-    backend = opened(name, precision)
+def test_call(benchmark: Any, backend: Backend, noise: NDArray[np.uint8], batch: int) -> None:
     benchmark.group = f"one call, batch {batch}"
-    benchmark.extra_info.update(runtime=backend.runtime, effective=backend.effective, images=batch)
+    benchmark.extra_info["images"] = batch
     assert benchmark(backend.run, noise[:batch]).shape == (batch, 7)
 
 
 @pytest.mark.parametrize("batch", [8, 64])
-@pytest.mark.parametrize(("name", "precision"), FORMS)
-def test_stream(
-    benchmark: Any,
-    opened: Callable[[str, str], Backend],
-    noise: NDArray[np.uint8],
-    name: str,
-    precision: str,
-    batch: int,
-) -> None:
-    backend = opened(name, precision)
+def test_stream(benchmark: Any, backend: Backend, noise: NDArray[np.uint8], batch: int) -> None:
     benchmark.group = f"stream of {STREAMED} batches of {batch}"
-    benchmark.extra_info.update(runtime=backend.runtime, effective=backend.effective, images=STREAMED * batch)
+    benchmark.extra_info["images"] = STREAMED * batch
     answers = benchmark(lambda: list(backend.run_stream(noise[:batch] for _ in range(STREAMED))))
     assert sum(map(len, answers)) == STREAMED * batch

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-import pytest
 from gpu_matrix import Launched, merged, row_of, table
 from gpu_rows import failed, in_process
 
 from fer_deploy.bundle import Bundle
-from fer_deploy.gpus import ask_driver
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks/gpu_matrix.py"
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
-
-
-def test_without_a_gpu_it_says_so_in_one_line() -> None:
-    if ask_driver()["gpus"]:
-        pytest.skip("there is a GPU")
-    done = run()
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("gpu_matrix: there is no GPU to measure: ")
-    assert done.stderr.count("\n") == 1
 
 
 def test_keras_under_xla_gives_what_keras_gives(tiny_bundle: Bundle) -> None:
