@@ -53,5 +53,5 @@ def test_the_table_has_speeds_and_reasons() -> None:
 
 
 def test_an_environment_that_is_not_there_is_a_row() -> None:
-    found = in_process(str(SCRIPT), "torch-compile:cpu:fp32", [], stop=float("inf"), python="/nowhere/python")
+    found = in_process("gpu_matrix.py", "torch-compile:cpu:fp32", [], stop=float("inf"), python="/nowhere/python")
     assert found["reason"] == "/nowhere/python: No such file or directory"
