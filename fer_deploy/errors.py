@@ -10,6 +10,7 @@ FerDeployError                  anything below; its text is meant for the user, 
 ├── ModelError                  a Keras or ONNX model is unreadable or does not fit the contract
 ├── DataError                   a data set is not FER-2013 or holds bad rows
 ├── ImageError                  one picture cannot be read (costs one row, never the run)
+├── CameraError                 a camera or a stream cannot be opened
 ├── OutputError                 results cannot be written where they were asked for
 ├── TrainingError               a recipe is wrong or a training cannot start, resume or go on
 └── StoppedError                the user stopped it; the text says what is kept and how to go on
@@ -66,6 +67,10 @@ class DataError(FerDeployError):
 
 class ImageError(FerDeployError):
     """One picture cannot be read."""
+
+
+class CameraError(FerDeployError):
+    """A camera or a stream cannot be opened."""
 
 
 class OutputError(FerDeployError):

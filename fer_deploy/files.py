@@ -12,6 +12,26 @@ from pathlib import Path
 from fer_deploy.errors import OutputError
 
 
+def check_new(target: str | Path, overwrite: bool = False, more: str = "") -> None:
+    """Refuses a file that exists already, so that this is told before the work and not behind it.
+
+    Args:
+        target: What is to be written.
+        overwrite: Whether it may be replaced.
+        more: What else can be done, for the error.
+
+    Raises:
+        OutputError: It exists, and may not be replaced.
+    """
+    if not overwrite and os.path.lexists(target):
+        raise OutputError(exists_already(target, more))
+
+
+def exists_already(target: str | Path, more: str = "") -> str:
+    """Says that a file is there already, and what can be done."""
+    return f"{target} exists already; choose another name{more} or add --overwrite"
+
+
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """Gives a path to write to, which takes the target's place when all went well and is removed when not.

@@ -23,13 +23,20 @@ if TYPE_CHECKING:
     from fer_deploy.video.later import Clips
 
 PathsArgument = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(metavar="PATH...", help="Pictures, videos, folders, quoted patterns ('*.png'), zip archives."),
 ]
 
 
 def infer(
-    paths: PathsArgument,
+    paths: PathsArgument = None,
+    camera: Annotated[
+        str | None,
+        typer.Option("--camera", metavar="0", help="A camera, live: its number, its device, or a stream's address."),
+    ] = None,
+    seconds: Annotated[
+        str | None, typer.Option("--for", metavar="10s", help="How long to watch the camera; till Ctrl-C if not given.")
+    ] = None,
     bundle: BundleOption = "default",
     backend: BackendOption = "auto",
     precision: PrecisionOption = "auto",
@@ -121,7 +128,22 @@ def infer(
       fer-deploy infer clip.mp4 --every 0.2s --output emotions.csv
 
       fer-deploy infer photos/ --only happy --min-confidence 0.8 --copy-to happy/
+
+      fer-deploy infer --camera 0 --output emotions.csv --annotate seen.mp4
     """
+    if camera is not None or seconds is not None:
+        from fer_deploy.cli.camera import refuse, watch_camera
+
+        given = {"PATH": paths, "--batch": batch, "--resume": resume, "--copy-to": copy_to, "--list": list_paths}
+        refuse(camera, given | {"--only": only, "--min-confidence": min_confidence})
+        model, faces = (bundle, backend, precision, device, threads), (face, smallest_face)
+        files = {"output": output, "annotate": annotate, "plot": plot, "report": report}
+        failed = watch_camera(str(camera), seconds, model, faces, every, smooth, files, overwrite, as_json, quiet)
+        if strict and failed:
+            raise typer.Exit(1)
+        return
+    if not paths:
+        raise UsageError("Nothing to read: give pictures, videos or folders, or --camera 0")
     guard = None if output in (None, "-") or as_json or list_paths else _supervised(paths, face, smallest_face)
     crashed = guard is not None and guard.attempt > 0  # the process before this one, which has left its rows
 
@@ -152,7 +174,7 @@ def infer(
         if as_json:
             outputs.targets.append(_json(summary))
         try:
-            with _exit_codes(outputs.can_resume), _progress(summary, clips.place, quiet or output == "-") as watch:
+            with exit_codes(outputs.can_resume), _progress(summary, clips.place, quiet or output == "-") as watch:
                 size, guarded = batch or opened.batch, guard.watched if guard else iter
                 run(sources, opened, outputs.targets, summary, size, watch, outputs.resumed, guarded)
         finally:
@@ -199,7 +221,7 @@ def _supervised(paths: list[str], face: str, smallest_face: int | None) -> Watch
 
 
 @contextmanager
-def _exit_codes(can_resume: bool) -> Iterator[None]:
+def exit_codes(can_resume: bool) -> Iterator[None]:
     """Ends quietly where Typer would end with a wrong code or without a word."""
     try:
         yield

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fer_deploy.errors import UsageError
 from fer_deploy.inference.journal import Journal, path_of
 from fer_deploy.inference.predictions import NO_FACE
-from fer_deploy.inference.sinks import STDOUT, Sink, is_there, table_sink
+from fer_deploy.inference.sinks import STDOUT, JsonLinesSink, Sink, is_there, table_sink
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fer_deploy.reporting.annotation import Annotated
     from fer_deploy.reporting.sorting import Copies
     from fer_deploy.video.annotation import AnnotatedVideos
+    from fer_deploy.video.live import LiveReader
     from fer_deploy.video.timeline import Timeline
 
 _SHOWN = 50
@@ -37,6 +38,7 @@ class Outputs:
         resume: Whether the table is gone on with.
         as_json: Whether standard output gets JSON.
         list_paths: Whether standard output gets paths.
+        live: Whether it is a camera that is read: its rows are wanted as they come, JSON as lines.
 
     Attributes:
         targets: In the order in which they are opened; the table is the first, so that it is closed last.
@@ -48,7 +50,14 @@ class Outputs:
     """
 
     def __init__(
-        self, paths: list[str], output: str | None, overwrite: bool, resume: bool, as_json: bool, list_paths: bool
+        self,
+        paths: list[str],
+        output: str | None,
+        overwrite: bool,
+        resume: bool,
+        as_json: bool,
+        list_paths: bool,
+        live: bool = False,
     ) -> None:
         takers = {"--json": as_json, "--list": list_paths, "--output -": output == STDOUT}
         if len(taking := [name for name, is_given in takers.items() if is_given]) > 1:
@@ -65,13 +74,18 @@ class Outputs:
         self._annotated: Annotated | None = None
         self._videos: AnnotatedVideos | None = None
         self._timeline: Timeline | None = None
-        self._copied_to = self._annotated_to = self._plotted_to = self._page = ""
+        self._copied_to = self._annotated_to = self._plotted_to = self._page = self._recorded_to = ""
         if self._file is not None:
             self._open_table(self._file, resume)
         elif output == STDOUT or not (as_json or list_paths or sys.stdout.isatty()):
             self.targets.append(table_sink(STDOUT))
-        elif not (as_json or list_paths):
+        elif not (as_json or list_paths or live):
             self.targets.append(Shown())
+        if live and as_json:
+            self.targets.append(JsonLinesSink(STDOUT))
+        for target in self.targets if live else ():
+            if isinstance(target, Sink):
+                target.hurry()
 
     def _open_table(self, file: str, resume: bool) -> None:
         self._table = table_sink(file, self._overwrite, resume)
@@ -137,7 +151,8 @@ class Outputs:
     def annotate(self, folder: str) -> None:
         """Adds annotated copies."""
         from fer_deploy.reporting.annotation import Annotated
-        from fer_deploy.video.annotation import SUFFIX, AnnotatedVideos
+        from fer_deploy.video.annotation import AnnotatedVideos
+        from fer_deploy.video.recording import SUFFIX
 
         self._videos = AnnotatedVideos(folder, self._paths, self._overwrite or self._resumes)
         self.targets.append(self._videos)
@@ -145,6 +160,13 @@ class Outputs:
         if not folder.lower().endswith(SUFFIX):
             self._annotated = Annotated(folder, self._paths)
             self.targets.append(self._annotated)
+
+    def record(self, file: str, reader: LiveReader) -> None:
+        """Adds a video of what a camera shows, annotated."""
+        from fer_deploy.video.recording import LiveRecording
+
+        self.targets.append(LiveRecording(file, reader, self._overwrite))
+        self._recorded_to = file
 
     def plot(self, file: str) -> None:
         """Adds a plot of videos over time."""
@@ -180,6 +202,8 @@ class Outputs:
             lines.append(_copied(self._annotated.written + videos, self._annotated.gone, self._annotated_to))
         elif self._videos is not None:
             lines.append(f"annotated: {self._annotated_to}")
+        if self._recorded_to:
+            lines.append(f"recorded: {self._recorded_to}")
         if self._timeline is not None:
             lines.append(
                 f"plot: {self._plotted_to}" if self._timeline.drawn else "no plot: no face was followed in a video"

@@ -70,7 +70,7 @@ class Sources:
     """Goes lazily through everything that items lead to; to be iterated once.
 
     Args:
-        items: See ``Item``; an iterable of any length.
+        items: See ``Item``; an iterable of any length. A ``Source`` is taken as it is.
         readers: What reads the pictures.
 
     Attributes:
@@ -78,7 +78,7 @@ class Sources:
         skipped: How many files were left out so far, by reason.
     """
 
-    def __init__(self, items: Iterable[Item], readers: Readers = _FACES) -> None:
+    def __init__(self, items: Iterable[Item | Source], readers: Readers = _FACES) -> None:
         self._items = items
         self._readers = readers
         self.found = 0
@@ -86,7 +86,10 @@ class Sources:
 
     def __iter__(self) -> Iterator[Source]:
         for index, item in enumerate(self._items):
-            if isinstance(item, (str, os.PathLike)):
+            if isinstance(item, Source):
+                self.found += 1
+                yield item
+            elif isinstance(item, (str, os.PathLike)):
                 yield from self._from_path(os.fspath(item))
             else:
                 self.found += 1

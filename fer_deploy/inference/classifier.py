@@ -166,6 +166,40 @@ class Classifier:
         clips = Clips(self._readers_for(face).array, every, smooth_s, [name])
         return (row for rows in clips.rows(name, self.backend) for row in rows)
 
+    def stream_camera(
+        self,
+        source: str | int = 0,
+        every: str | None = None,
+        smooth_s: float = 1.0,
+        face: FaceMode = "auto",
+        seconds: float | None = None,
+    ) -> Generator[Prediction, None, None]:
+        """Classifies the faces that a camera shows, live: always those of its newest picture; others are dropped.
+
+        Args:
+            source: A number (0 is ``/dev/video0``), the path of a device or a named pipe, or a stream's address.
+            every: Which pictures are looked at, as ``stream_video`` takes it; ``None`` for as many as can be.
+            smooth_s: See ``stream_video``.
+            face: See ``predict``; it holds for the camera's pictures.
+            seconds: For how long; ``None`` until the generator is closed or the camera ends.
+
+        Yields:
+            As ``stream_video``; ``time_s`` and ``frame`` count from the first picture that is looked at.
+
+        Raises:
+            CameraError: It cannot be opened.
+            UsageError: An argument makes no sense.
+            MissingDependencyError: PyAV is not installed; ``detect`` without what finds faces.
+            BackendError: The runtime failed.
+        """
+        from fer_deploy.video.camera import Camera
+        from fer_deploy.video.live import LiveReader
+
+        look = from_array if face == CROP else self._reader(face).live
+        with Camera.open(source) as camera:
+            for rows in LiveReader(camera, look, every, smooth_s, seconds).rows(self.backend):
+                yield from rows
+
     def detect(self, item: Item) -> list[Face]:
         """Finds the faces of a photo.
 

@@ -102,10 +102,11 @@ def _how_many(drawn: int, workers: int, window: int) -> int:
 def _work(tasks: SimpleQueue[Task | None], left: list[bool]) -> None:
     while task := tasks.get():
         sources, answer = task
-        answer.put([_read(source) for source in sources if not left])
+        answer.put([read(source) for source in sources if not left])
 
 
-def _read(source: Source) -> Decoded:
+def read(source: Source) -> Decoded:
+    """Reads one source here and now; what goes wrong becomes the reason."""
     try:
         picture = source.read()
         if isinstance(picture, tuple):  # a photo's ``Found``

@@ -85,6 +85,12 @@ class PhotoReader:
         """Does the same with a decoded picture."""
         return self._look(photo_from_array(pixels, self.is_face))
 
+    def live(self, pixels: Any) -> NDArray[np.uint8] | Found:
+        """Does the same with all cores for one picture, as what comes live needs it."""
+        from fer_deploy.faces.network import LATENCY
+
+        return self._look(photo_from_array(pixels, self.is_face), LATENCY)
+
     def find(self, item: Item) -> Found:
         """Finds the faces of one photo, with all cores; errors are those of ``decode`` and ``detector``."""
         from fer_deploy.faces.network import LATENCY
@@ -126,12 +132,12 @@ class PhotoReader:
                 self._detector = TwoLooks(network, self._smallest or SMALLEST)
             return self._detector
 
-    def _look(self, picture: NDArray[np.uint8] | Photo) -> NDArray[np.uint8] | Found:
+    def _look(self, picture: NDArray[np.uint8] | Photo, hint: str = "") -> NDArray[np.uint8] | Found:
         if not isinstance(picture, Photo):
             return picture
         from fer_deploy.faces.network import THROUGHPUT
 
-        return find(picture, self.detector(), THROUGHPUT)
+        return find(picture, self.detector(), hint or THROUGHPUT)
 
 
 def find(photo: Photo, detector: Detector, hint: str) -> Found:

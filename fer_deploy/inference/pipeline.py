@@ -85,7 +85,7 @@ def _classify(
         closing(backend.run_stream(stacked)) as answers,
     ):
         for probabilities in answers:
-            yield _predictions(groups.popleft(), probabilities)
+            yield predictions(groups.popleft(), probabilities)
 
 
 def _grouped(decoded: Iterable[Decoded], batch_size: int) -> Generator[list[Decoded], None, None]:
@@ -102,7 +102,13 @@ def _grouped(decoded: Iterable[Decoded], batch_size: int) -> Generator[list[Deco
         yield group
 
 
-def _predictions(group: list[Decoded], probabilities: NDArray[np.float32]) -> list[Prediction]:
+def predictions(group: list[Decoded], probabilities: NDArray[np.float32]) -> list[Prediction]:
+    """Gives the rows of sources that were read.
+
+    Args:
+        group: The sources.
+        probabilities: float32 (N, 7), of all faces in them.
+    """
     rows = iter(probabilities)
     found: list[Prediction] = []
     for each in group:

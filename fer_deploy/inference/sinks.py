@@ -67,6 +67,10 @@ class Sink(ABC):
 
     _flush_rows, _flush_s = FLUSH_ROWS, FLUSH_S
 
+    def hurry(self) -> None:
+        """Has each row written as it comes, for who reads them meanwhile; Parquet keeps to its parts."""
+        self._flush_rows = 1
+
     def find_place(self, take: Callable[[str], None]) -> None:
         """Finds where an earlier run's rows end that count; nothing is changed yet.
 
@@ -146,7 +150,9 @@ class Sink(ABC):
         except BrokenPipeError:  # whoever reads our standard output has seen enough: no error
             raise
         except FileExistsError as error:
-            raise OutputError(exists(self.target)) from error
+            from fer_deploy.files import exists_already
+
+            raise OutputError(exists_already(self.target, _or_resume(self.target))) from error
         except OSError as error:
             where = "standard output" if self.target == STDOUT else self.target
             raise OutputError(f"cannot write to {where}: {(error.strerror or str(error)).lower()}") from error
@@ -226,10 +232,8 @@ def is_there(target: str) -> bool:
     return Path(target).exists() or Path(target + PARTS).is_dir()
 
 
-def exists(target: str) -> str:
-    """Says that a table is there already, and what can be done."""
-    resume = ", add --resume to go on with it," if journal_of(target).exists() else ""
-    return f"{target} exists already; choose another name{resume} or add --overwrite"
+def _or_resume(target: str) -> str:
+    return ", add --resume to go on with it," if journal_of(target).exists() else ""
 
 
 def table_sink(target: str, overwrite: bool = False, resume: bool = False) -> Sink:
@@ -248,8 +252,10 @@ def table_sink(target: str, overwrite: bool = False, resume: bool = False) -> Si
     suffix = ".csv" if target == STDOUT else Path(target).suffix.lower()
     if suffix not in (".csv", ".jsonl", ".parquet"):
         raise UsageError(f"The output {target!r} must end in .csv, .jsonl or .parquet, or be - for standard output")
-    if target != STDOUT and not overwrite and not resume and Path(target).exists():  # before a model is loaded in vain
-        raise OutputError(exists(target))
+    if target != STDOUT and not resume:
+        from fer_deploy.files import check_new
+
+        check_new(target, overwrite, _or_resume(target))
     if suffix == ".parquet":
         from fer_deploy.inference.parquet import ParquetSink
 

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from fer_deploy.errors import OutputError, UsageError
-from fer_deploy.files import written_whole
+from fer_deploy.files import check_new, written_whole
 from fer_deploy.inference.predictions import Prediction
 from fer_deploy.labels import LABELS
 from fer_deploy.reporting.counts import Counts
@@ -53,8 +53,7 @@ class Page:
         self._about = about
         if self.target.suffix.lower() not in _SUFFIXES:
             raise UsageError(f"The report {str(target)!r} must end in .html")
-        if not overwrite and self.target.exists():
-            raise OutputError(f"{target} exists already; choose another name or add --overwrite")
+        check_new(target, overwrite)
         if not self.target.parent.is_dir() or self.target.is_dir():
             raise OutputError(f"cannot write to {target}: its folder does not exist, or a folder has this name")
         self._counts = Counts()

@@ -7,26 +7,21 @@ a track move evenly from the one to the other. The copy has no sound. Its time s
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Self
 
-from fer_deploy.errors import OutputError, UsageError
+from fer_deploy.errors import UsageError
+from fer_deploy.files import check_new
 from fer_deploy.images.files import is_video
 from fer_deploy.inference.predictions import OK, Prediction
-from fer_deploy.reporting.annotation import annotate
 from fer_deploy.reporting.naming import Names
-from fer_deploy.video.reading import Moment, Video, import_av
-
-SUFFIX: Final = ".mp4"
-_TICKS: Final = 90_000  # per second: exact for all common rates
-_QUALITY: Final = "23"
+from fer_deploy.video.reading import Moment, Video
+from fer_deploy.video.recording import SUFFIX, Recording, drawn
 
 
 class AnnotatedVideos:
@@ -51,8 +46,8 @@ class AnnotatedVideos:
         self._names = None if self._file else Names(target, inputs)
         if self._file and not (len(inputs) == 1 and is_video(inputs[0])):
             raise UsageError(f"--annotate {target} takes a single video; give a folder for pictures or for more videos")
-        if self._file and self._file.exists() and not overwrite:
-            raise OutputError(f"{target} exists already; choose another name or add --overwrite")
+        if self._file:
+            check_new(target, overwrite)
         self._copy: _Copy | None = None
         self._rows: list[Prediction] = []
         self.written = 0
@@ -84,17 +79,15 @@ class AnnotatedVideos:
             self.written += 1
 
     def _folder(self) -> Path:
-        folder = self._names.folder if self._names else (self._file or Path()).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return self._names.folder if self._names else (self._file or Path()).parent
 
-    def _put(self, name: str, partial: Path) -> None:
+    def _put(self, name: str, written: Path) -> None:
         if self._file:
-            partial.replace(self._file)
+            written.replace(self._file)
         elif self._names:
             place = self._names.place(name)
             place = place if place.suffix.lower() == SUFFIX else place.with_name(place.name + SUFFIX)
-            self._names.put(place, lambda target: os.replace(partial, target))  # noqa: PTH105
+            self._names.put(place, lambda target: os.replace(written, target))  # noqa: PTH105
 
     def __enter__(self) -> Self:
         return self
@@ -113,14 +106,9 @@ class _Copy:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
-        self._partial = folder / f".{secrets.token_hex(8)}.partial"
         self._video = Video(name)
         self._moments: Iterator[Moment] = self._video.moments()
-        try:
-            self._container: Any = import_av().open(str(self._partial), "w", format="mp4")
-        except OSError as error:
-            raise OutputError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from error
-        self._stream: Any = None
+        self._recording = Recording(folder, self._video.rate)
         self._rows: list[Prediction] = []
 
     def take(self, rows: list[Prediction]) -> None:
@@ -133,46 +121,22 @@ class _Copy:
         """Draws the rest and gives the file its place."""
         try:
             self._draw(self._rows, self._rows, None)
-            if self._stream is not None:
-                self._container.mux(self._stream.encode(None))
-            self._container.close()
-            put(self.name, self._partial)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write a copy of {self.name}: {(error.strerror or str(error)).lower()}"
-            ) from error
+            self._recording.finish(partial(put, self.name))
         finally:
             self.drop()
 
     def drop(self) -> None:
         """Leaves nothing behind."""
-        with suppress(OSError):
-            self._container.close()
         with self._video:
-            self._partial.unlink(missing_ok=True)
+            self._recording.drop()
 
     def _draw(self, before: list[Prediction], after: list[Prediction], end: int | None) -> None:
         for moment in self._moments:
             if end is not None and moment.number >= end:
                 self._moments = chain((moment,), self._moments)
                 return
-            self._encode(moment, _between(before, after, moment.time_s))
-
-    def _encode(self, moment: Moment, rows: list[Prediction]) -> None:
-        from PIL import Image
-
-        av = import_av()
-        small = [row if row.box is None else replace(row, box=_scaled(row.box, 1 / moment.scale)) for row in rows]
-        image = annotate(Image.fromarray(moment.pixels()), [row for row in small if row.box is not None])
-        if self._stream is None:
-            rate = self._video.rate or Fraction(25)
-            self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": _QUALITY})
-            self._stream.width, self._stream.height = image.width // 2 * 2, image.height // 2 * 2
-            self._stream.pix_fmt = "yuv420p"
-            self._stream.codec_context.time_base = Fraction(1, _TICKS)
-        frame = av.VideoFrame.from_image(image.crop((0, 0, self._stream.width, self._stream.height)))
-        frame.pts, frame.time_base = round(moment.time_s * _TICKS), Fraction(1, _TICKS)
-        self._container.mux(self._stream.encode(frame))
+            rows = _between(before, after, moment.time_s)
+            self._recording.add(drawn(moment.pixels(), rows, moment.scale), moment.time_s)
 
 
 def _between(before: list[Prediction], after: list[Prediction], time_s: float) -> list[Prediction]:
@@ -188,8 +152,3 @@ def _between(before: list[Prediction], after: list[Prediction], time_s: float) -
             row = replace(row, box=(moved[0], moved[1], moved[2], moved[3]))
         rows.append(row)
     return rows
-
-
-def _scaled(box: tuple[float, float, float, float], scale: float) -> tuple[float, float, float, float]:
-    x, y, width, height = box
-    return x * scale, y * scale, width * scale, height * scale

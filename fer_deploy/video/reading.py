@@ -88,7 +88,7 @@ class Video:
         try:
             container = self._av.open(file, options=options, metadata_errors="replace", buffer_size=_BUFFER)
         except (self._av.FFmpegError, ValueError, OSError) as error:
-            raise ImageError(f"no video, or a damaged one ({_why(error)})") from error
+            raise ImageError(f"no video, or a damaged one ({why(error)})") from error
         self._container = self._stack.enter_context(container)
         covers = self._av.stream.Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & covers]
@@ -133,7 +133,7 @@ class Video:
             stretch = number if every is None else every.stretch(number, time_s)
             if stretch > taken:
                 taken = stretch
-                yield self._moment(number, float(time_s), frame)
+                yield moment_of(number, float(time_s), frame, self._stream.sample_aspect_ratio)
         if number < 0:
             self.trouble = self.trouble or "no picture in it could be read"
         elif self.trouble is None and self.duration_s is not None:
@@ -149,7 +149,7 @@ class Video:
             try:
                 packet = next(packets, None)
             except (self._av.FFmpegError, OSError) as error:
-                self.trouble = self.trouble or f"cannot be read any further ({_why(error)})"
+                self.trouble = self.trouble or f"cannot be read any further ({why(error)})"
                 packet, packets = None, iter(())
                 yield from self._rest()
             if packet is None:
@@ -162,7 +162,7 @@ class Video:
                         read += 1
                         yield frame
             except (self._av.FFmpegError, ValueError) as error:
-                self.trouble = self.trouble or f"damaged behind picture {read} ({_why(error)})"
+                self.trouble = self.trouble or f"damaged behind picture {read} ({why(error)})"
 
     def _rest(self) -> Iterator[Any]:
         """Gives what the decoder still holds."""
@@ -171,13 +171,6 @@ class Video:
         except self._av.FFmpegError:  # the trouble is told already
             return
 
-    def _moment(self, number: int, time_s: float, frame: Any) -> Moment:
-        aspect = self._stream.sample_aspect_ratio
-        width, height = frame.width * float(aspect or 1), float(frame.height)  # square pixels
-        scale = max(1.0, max(width, height) / LONGEST_SIDE)
-        size = max(1, round(width / scale)), max(1, round(height / scale))
-        return Moment(number, time_s, frame, round(frame.rotation / 90) % 4, scale, size)
-
     def __enter__(self) -> Self:
         return self
 
@@ -185,6 +178,21 @@ class Video:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+def moment_of(number: int, time_s: float, frame: Any, aspect: Fraction | None) -> Moment:
+    """Makes a moment of a picture that was decoded.
+
+    Args:
+        number: See ``Moment``, as is the next.
+        time_s: Since the first picture.
+        frame: What PyAV decoded.
+        aspect: How much wider than high its pixels are; None where that is not known.
+    """
+    width, height = frame.width * float(aspect or 1), float(frame.height)  # square pixels
+    scale = max(1.0, max(width, height) / LONGEST_SIDE)
+    size = max(1, round(width / scale)), max(1, round(height / scale))
+    return Moment(number, time_s, frame, round(frame.rotation / 90) % 4, scale, size)
 
 
 def read_through(path: str) -> None:
@@ -207,7 +215,7 @@ def import_av() -> Any:
     return av
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
     """Gives an error's own words without the number and the file that FFmpeg puts around them."""
     return str(getattr(error, "strerror", None) or error).split("; last error log")[0][:120]
 

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 from fer_deploy.errors import OutputError, UsageError
 from fer_deploy.evaluation.drawing import new_figure
+from fer_deploy.files import check_new
 from fer_deploy.inference.predictions import Prediction
 from fer_deploy.labels import LABELS
 from fer_deploy.reporting.annotation import COLOURS
@@ -37,8 +38,7 @@ class Timeline:
         self._file = Path(file)
         if self._file.suffix.lower() not in _ENDINGS:
             raise UsageError(f"The plot {file!r} must end in {', '.join(_ENDINGS)}")
-        if self._file.exists() and not overwrite:
-            raise OutputError(f"{file} exists already; choose another name or add --overwrite")
+        check_new(file, overwrite)
         new_figure(1, 1, "the plot of a video")  # if it is not installed, that is told now
         self._tracks: dict[tuple[str, int], list[tuple[float, ...]]] = {}
         self.drawn = False
