@@ -11,6 +11,7 @@ FerDeployError                  anything below; its text is meant for the user, 
 ├── DataError                   a data set is not FER-2013 or holds bad rows
 ├── ImageError                  one picture cannot be read (costs one row, never the run)
 ├── CameraError                 a camera or a stream cannot be opened
+├── DownloadError               a file that was to be fetched cannot be had, or is another than it should be
 ├── OutputError                 results cannot be written where they were asked for
 ├── TrainingError               a recipe is wrong or a training cannot start, resume or go on
 └── StoppedError                the user stopped it; the text says what is kept and how to go on
@@ -37,12 +38,13 @@ class MissingDependencyError(FerDeployError):
     Args:
         what: What needs the package, for example ``"The onnx backend"``.
         install: One or more requirement strings; with several, the user picks one of them.
+        instead: What can be done without it, and how.
     """
 
-    def __init__(self, what: str, *install: str) -> None:
+    def __init__(self, what: str, *install: str, instead: str = "") -> None:
         self.install = install
         lines = " or ".join(f"pip install '{requirement}'" for requirement in install)
-        super().__init__(f"{what} is not installed here. Install it with: {lines}")
+        super().__init__(f"{what} is not installed here. Install it with: {lines}{instead and f'; or {instead}'}")
 
 
 class BackendError(FerDeployError):
@@ -71,6 +73,10 @@ class ImageError(FerDeployError):
 
 class CameraError(FerDeployError):
     """A camera or a stream cannot be opened."""
+
+
+class DownloadError(FerDeployError):
+    """A file that was to be fetched cannot be had, or is another than it should be."""
 
 
 class OutputError(FerDeployError):

@@ -38,6 +38,7 @@ _INSIDE: Final[dict[str, dict[int, str]]] = {
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
 _NODE_TYPE, _NODE_DOMAIN = 4, 7
+_MODEL_GRAPH, _GRAPH_OUTPUT, _NAME = 7, 12, 1
 
 Field = tuple[int, int, int, int]
 """Number, wire type, where the value starts (of a plain number: the value itself), and where it ends."""
@@ -71,6 +72,23 @@ def check_onnx(content: bytes, what: str) -> None:
         for number, wire, first, last in fields:
             if wire == _BYTES and number in _INSIDE[message]:
                 todo.append((_INSIDE[message][number], first, last, depth + 1))
+
+
+def output_names(content: bytes) -> tuple[str, ...]:
+    """Gives the names of a network's outputs, in their order.
+
+    Args:
+        content: The whole file, one that ``check_onnx`` has passed.
+    """
+    names = []
+    for number, wire, first, last in _fields(content, 0, len(content), MAX_FIELDS):
+        if (number, wire) != (_MODEL_GRAPH, _BYTES):
+            continue
+        for field, kind, start, end in _fields(content, first, last, MAX_FIELDS):
+            if (field, kind) == (_GRAPH_OUTPUT, _BYTES):
+                inner = _fields(content, start, end, MAX_FIELDS)
+                names += [content[a:b].decode(errors="replace") for n, w, a, b in inner if (n, w) == (_NAME, _BYTES)]
+    return tuple(names)
 
 
 def _check_tensor(content: bytes, fields: list[Field], what: str) -> None:

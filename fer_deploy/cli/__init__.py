@@ -19,7 +19,7 @@ from fer_deploy import __version__
 from fer_deploy.cli.light import LightCommand, LightGroup
 from fer_deploy.errors import FerDeployError
 
-_COMMANDS: Final = ("infer", "export", "verify", "bench", "train", "doctor")
+_COMMANDS: Final = ("infer", "export", "verify", "bench", "train", "doctor", "fetch")
 """Each the name of a module here and of the function in it, in the order of the help."""
 _GROUPS: Final = ("data",)
 """Each the name of a module here, with an ``app`` in it."""

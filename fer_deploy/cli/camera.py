@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from fer_deploy.cli.outputs import Outputs
+    from fer_deploy.inference.photos import PhotoReader
     from fer_deploy.inference.summary import Summary
     from fer_deploy.video.camera import Camera
     from fer_deploy.video.live import LiveReader
@@ -49,7 +50,7 @@ def watch_camera(
     source: str,
     seconds: str | None,
     model: tuple[str, str, str, str, int | None],
-    faces: tuple[str, int | None],
+    faces: tuple[str, int | None, str],
     every: str | None,
     smooth: float | None,
     files: Mapping[str, str | None],
@@ -63,7 +64,7 @@ def watch_camera(
         source: See ``Camera.open``.
         seconds: For how long, as ``duration`` takes it; None until it is interrupted.
         model: Bundle, backend, precision, device, threads.
-        faces: How pictures are taken, and the smallest face.
+        faces: How pictures are taken, the smallest face, and what looks for faces.
         every: Which pictures are looked at; None for as many as can be.
         smooth: In seconds; None for the usual.
         files: ``output``, ``annotate``, ``plot`` and ``report``.
@@ -85,7 +86,7 @@ def watch_camera(
     warnings.filterwarnings("ignore", module="PIL")
     limit, (bundle, backend, precision, device, threads) = duration(seconds), model
     outputs = _outputs(source, files, overwrite, as_json)
-    look, missing = _look(*faces, threads)
+    look, photos = _look(*faces, threads)
     on_stdout = sys.stdout.isatty() and (as_json or files["output"] == "-")
     with Camera.open(source) as camera:
         reader = _reader(camera, look, every, smooth, limit)
@@ -99,7 +100,8 @@ def watch_camera(
                 with exit_codes(False), _ended_by_signals(camera.stop), line(reader, quiet or on_stdout) as draw:
                     run(Sources([reader.source]), opened, outputs.targets, summary, 1, draw)
             finally:
-                summary.unsearched = missing()
+                if photos is not None:
+                    summary.searched(photos)
                 if not quiet:
                     _tell(camera, summary)
     if not quiet:
@@ -136,16 +138,14 @@ def _outputs(source: str, files: Mapping[str, str | None], overwrite: bool, as_j
 
 
 def _look(
-    face: str, smallest: int | None, threads: int | None
-) -> tuple[Callable[[Any], Any], Callable[[], str | None]]:
-    """Gives what looks for faces, and what tells why it could not."""
+    face: str, smallest: int | None, detector: str, threads: int | None
+) -> tuple[Callable[[Any], Any], PhotoReader | None]:
+    """Gives what takes pictures, and what looks for faces in them, if anything does."""
     from fer_deploy.images.decode import from_array
-    from fer_deploy.inference.photos import CROP, PhotoReader
+    from fer_deploy.inference.photos import photo_reader
 
-    if face == CROP:
-        return from_array, lambda: None
-    photos = PhotoReader(face, smallest=smallest, threads=threads)
-    return photos.live, lambda: photos.missing
+    photos = photo_reader(face, detector, smallest, threads)
+    return (from_array if photos is None else photos.live), photos
 
 
 def _reader(

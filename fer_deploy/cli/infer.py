@@ -58,6 +58,12 @@ def infer(
         int | None,
         typer.Option("--smallest-face", min=8, help="Pixels of the smallest face to look for: 20; larger is faster."),
     ] = None,
+    detector: Annotated[
+        str,
+        typer.Option(
+            "--detector", metavar="auto|centerface|yunet|FILE.onnx", help="What looks for faces; FILE: one of the two."
+        ),
+    ] = "auto",
     every: Annotated[
         str | None,
         typer.Option("--every", metavar="0.5s|10f", help="Which pictures of videos to look at; 0.5s if not given."),
@@ -136,7 +142,7 @@ def infer(
 
         given = {"PATH": paths, "--batch": batch, "--resume": resume, "--copy-to": copy_to, "--list": list_paths}
         refuse(camera, given | {"--only": only, "--min-confidence": min_confidence})
-        model, faces = (bundle, backend, precision, device, threads), (face, smallest_face)
+        model, faces = (bundle, backend, precision, device, threads), (face, smallest_face, detector)
         files = {"output": output, "annotate": annotate, "plot": plot, "report": report}
         failed = watch_camera(str(camera), seconds, model, faces, every, smooth, files, overwrite, as_json, quiet)
         if strict and failed:
@@ -144,7 +150,8 @@ def infer(
         return
     if not paths:
         raise UsageError("Nothing to read: give pictures, videos or folders, or --camera 0")
-    guard = None if output in (None, "-") or as_json or list_paths else _supervised(paths, face, smallest_face)
+    is_table = output not in (None, "-") and not (as_json or list_paths)
+    guard = _supervised(paths, face, smallest_face, detector) if is_table else None
     crashed = guard is not None and guard.attempt > 0  # the process before this one, which has left its rows
 
     from fer_deploy.backends.select import open_backend
@@ -164,10 +171,12 @@ def infer(
         outputs.annotate(annotate)
     if plot is not None:
         outputs.plot(plot)
-    sources, reader, clips = _sources(paths, face, smallest_face, threads, every, smooth)
+    sources, reader, clips = _sources(paths, face, smallest_face, threads, every, smooth, detector)
     with open_backend(Bundle.load(bundle), backend, precision, device, threads) as opened:
         summary = Summary(opened)
         taken = face if smallest_face is None else f"{face}, from {smallest_face} pixels"
+        if reader is not None and detector != "auto" and reader.chosen is not None:
+            taken += f", found by {reader.chosen.label}"
         outputs.begin(opened, {"face": taken, **clips.settings()})
         if report is not None:
             outputs.report(report, opened, summary)
@@ -178,7 +187,8 @@ def infer(
                 size, guarded = batch or opened.batch, guard.watched if guard else iter
                 run(sources, opened, outputs.targets, summary, size, watch, outputs.resumed, guarded)
         finally:
-            summary.unsearched = None if reader is None else reader.missing
+            if reader is not None:
+                summary.searched(reader)
             if not quiet and (summary.done or summary.failed):
                 print("\n".join(summary.lines()), file=sys.stderr)
         if not quiet:
@@ -197,19 +207,20 @@ def _sources(
     threads: int | None = None,
     every: str | None = None,
     smooth: float | None = None,
+    detector: str = "auto",
 ) -> tuple[Sources, PhotoReader | None, Clips]:
     """Makes what is read, what looks for faces in it, if anything does, and what reads videos."""
     from fer_deploy.images.sources import Readers, Sources
-    from fer_deploy.inference.photos import CROP, PhotoReader
+    from fer_deploy.inference.photos import photo_reader
     from fer_deploy.video.later import Clips
 
-    reader = None if face == CROP else PhotoReader(face, smallest=smallest_face, threads=threads)
+    reader = photo_reader(face, detector, smallest_face, threads)
     readers = Readers() if reader is None else reader.readers
     clips = Clips(readers.array, every, smooth, paths)
     return Sources(paths, readers._replace(clip=clips.rows)), reader, clips
 
 
-def _supervised(paths: list[str], face: str, smallest_face: int | None) -> Watch | None:
+def _supervised(paths: list[str], face: str, smallest_face: int | None, detector: str) -> Watch | None:
     """Goes on in a process whose crash costs a picture's row; only for a table in a file, which can be gone on with."""
     from fer_deploy import cli
 
@@ -217,7 +228,7 @@ def _supervised(paths: list[str], face: str, smallest_face: int | None) -> Watch
         return None
     from fer_deploy.inference.supervision import supervised
 
-    return supervised(lambda: _sources(paths, face, smallest_face)[0])
+    return supervised(lambda: _sources(paths, face, smallest_face, detector=detector)[0])
 
 
 @contextmanager

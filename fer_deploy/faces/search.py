@@ -1,10 +1,10 @@
 """Finds the faces of a picture in two looks: where might one be, and is it one.
 
-The first look sees the picture reduced so far that the smallest face still shows (``FIRST_FACE`` pixels), and takes
-everything that is faintly like a face. The second sees each such place by itself, enlarged or reduced to the size at
-which the network is surest (``TILE``, ``TILE_FACE``), the places of a picture as batches of equal tiles. What one of
-the two is sure enough of is a face. So a photo costs less than one look at its full size, and small faces are found
-that this would miss. ``benchmarks/faces.py`` measures it; the settings were chosen by it on PublicTest's faces.
+The first look sees the picture reduced so far that the smallest face still shows, and takes everything that is faintly
+like a face. The second sees each such place by itself, enlarged or reduced to the size at which the network is surest,
+the places of a picture as batches of equal tiles. What one of the two is sure enough of is a face. So a photo costs
+less than one look at its full size, and small faces are found that this would miss. What suits a network is its
+``Sight``; ``benchmarks/faces.py`` measures it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,15 @@ from numpy.typing import NDArray
 from fer_deploy.errors import ImageError
 from fer_deploy.faces.face import Candidates, Face
 from fer_deploy.faces.network import LATENCY
+from fer_deploy.faces.sight import Sight
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SMALLEST: Final = 20
 """Pixels of the picture that the smallest face has which is looked for, unless the picture is too large for that."""
-FIRST_FACE: Final = 12
 FIRST_SIDE: Final = 1280
 """The longest side of what the first look sees; in larger pictures the smallest face is larger in proportion."""
-FIRST_FLOOR: Final = 0.03
-TILE: Final = 128
-TILE_FACE: Final = 80
-THRESHOLD: Final = 0.14
 _INSIDE: Final = 0.7
 _LEAST: Final = 0.7  # of the smallest face: what is found smaller than that was not looked for, and is none
 _MOST: Final = 256  # candidates per picture; a photo of a crowd has a hundred
@@ -66,6 +62,7 @@ class Look(Protocol):
     """A network that scores places in pictures; ``CenterFace`` and ``YuNet`` are such."""
 
     name: str
+    sight: Sight
 
     def look(self, pictures: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
         """Looks at pictures, uint8 (N, H, W, 3) as RGB with sides that are multiples of 32."""
@@ -77,19 +74,23 @@ class TwoLooks(Detector):
     Args:
         network: What looks.
         smallest: Side in pixels of the smallest face that is looked for, at least 8; larger is faster.
-        threshold: The least score of a face, 0..1.
+        threshold: The least score of a face, 0..1; None for what suits the network.
+        sight: How the network is shown pictures; None for what suits it.
     """
 
     name = "two-looks"
 
-    def __init__(self, network: Look, smallest: int = SMALLEST, threshold: float = THRESHOLD) -> None:
-        self.network, self.smallest, self.threshold = network, smallest, threshold
+    def __init__(
+        self, network: Look, smallest: int = SMALLEST, threshold: float | None = None, sight: Sight | None = None
+    ) -> None:
+        self.network, self.smallest, self.sight = network, smallest, sight or network.sight
+        self.threshold = self.sight.threshold if threshold is None else threshold
 
     def detect(self, picture: NDArray[np.uint8], hint: str = LATENCY) -> list[Face]:
         """See ``Detector.detect``."""
         image = _as_image(picture)
         found = self.second_look(image, self.first_look(image, hint), hint)
-        least = _LEAST * FIRST_FACE / self._scale(image)
+        least = _LEAST * self.sight.first_face / self._scale(image)
         return found.take(found.boxes[:, 2:].max(axis=1, initial=0) >= least).faces()
 
     def first_look(self, image: Image.Image, hint: str = LATENCY) -> Candidates:
@@ -98,23 +99,29 @@ class TwoLooks(Detector):
         width, height = (-(-side // _GRID) * _GRID for side in reduced.size)
         canvas = np.zeros((1, height, width, 3), np.uint8)
         canvas[0, : reduced.height, : reduced.width] = np.asarray(reduced)
-        (found,) = self.network.look(canvas, FIRST_FLOOR, hint)
+        (found,) = self._look(canvas, self.sight.first_floor, hint)
         return found.distinct().take(slice(_MOST)).moved(image.width / reduced.width)
 
     def _scale(self, image: Image.Image) -> float:
-        return min(FIRST_FACE / self.smallest, FIRST_SIDE / max(image.size), 1.0)
+        return min(self.sight.first_face / self.smallest, FIRST_SIDE / max(image.size), 1.0)
 
     def second_look(self, image: Image.Image, first: Candidates, hint: str = LATENCY) -> Candidates:
         """Scores places again, each by itself; gives those that are faces, the surest first."""
         if not len(first):
             return first
-        tiles, places = zip(*(_tile(image, box) for box in first.boxes), strict=True)
+        tiles, places = zip(*(_tile(image, box, self.sight) for box in first.boxes), strict=True)
         sure = [first.take(first.scores >= self.threshold)]
         for start in range(0, len(tiles), _BATCH):
-            seen = self.network.look(np.stack(tiles[start : start + _BATCH]), self.threshold, hint)
+            seen = self._look(np.stack(tiles[start : start + _BATCH]), self.threshold, hint)
             for found, (left, upper, scale) in zip(seen, places[start : start + _BATCH], strict=True):
-                sure.append(_in_the_middle(found).moved(scale, left, upper))
+                sure.append(_in_the_middle(found, self.sight).moved(scale, left, upper))
         return Candidates.joined(sure).distinct(_INSIDE)
+
+    def _look(self, pictures: NDArray[np.uint8], floor: float, hint: str) -> list[Candidates]:
+        """Has the network look, and leaves out boxes that no face can have, as a damaged network gives them."""
+        most = 2 * max(pictures.shape[1:3])
+        seen = self.network.look(pictures, floor, hint)
+        return [found.take((np.abs(found.boxes) <= most).all(axis=1)) for found in seen]
 
 
 def _as_image(picture: Any) -> Image.Image:
@@ -135,20 +142,23 @@ def _scaled(image: Image.Image, scale: float) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
-def _tile(image: Image.Image, box: NDArray[np.float32]) -> tuple[NDArray[np.uint8], tuple[int, int, float]]:
+def _tile(
+    image: Image.Image, box: NDArray[np.float32], sight: Sight
+) -> tuple[NDArray[np.uint8], tuple[int, int, float]]:
     """Cuts a square with the box in its middle, black beyond the edge; and where it lies and its scale."""
     from PIL import Image
 
-    side = max(8, round(float(max(box[2:])) * TILE / TILE_FACE))
+    tile = sight.tile
+    side = max(8, round(float(max(box[2:])) * tile / sight.tile_face))
     left, upper = (round(float(middle) - side / 2) for middle in box[:2] + box[2:] / 2)
     cut = image.crop((left, upper, left + side, upper + side))
-    if side != TILE:
-        cut = cut.resize((TILE, TILE), Image.Resampling.BICUBIC if side < TILE else Image.Resampling.BILINEAR)
-    return np.asarray(cut), (left, upper, side / TILE)
+    if side != tile:
+        cut = cut.resize((tile, tile), Image.Resampling.BICUBIC if side < tile else Image.Resampling.BILINEAR)
+    return np.asarray(cut), (left, upper, side / tile)
 
 
-def _in_the_middle(found: Candidates) -> Candidates:
+def _in_the_middle(found: Candidates, sight: Sight) -> Candidates:
     """Takes the best whose middle lies near the tile's; others have tiles of their own."""
-    away = np.abs(found.boxes[:, :2] + found.boxes[:, 2:] / 2 - TILE / 2).max(axis=1, initial=0)
-    near = found.take(away < TILE_FACE / 3)
+    away = np.abs(found.boxes[:, :2] + found.boxes[:, 2:] / 2 - sight.tile / 2).max(axis=1, initial=0)
+    near = found.take(away < sight.tile_face / 3)
     return near.take([int(near.scores.argmax())] if len(near) else [])

@@ -38,6 +38,7 @@ __all__ = ["Classifier", "Prediction", "Predictions"]
 
 if TYPE_CHECKING:
     from fer_deploy.faces.face import Face
+    from fer_deploy.faces.search import Detector
 
 OnError = Literal["raise", "row"]
 FaceMode = Literal["auto", "detect", "crop"]
@@ -51,10 +52,11 @@ class Classifier:
 
     Args:
         backend: An open backend, which the classifier closes in the end.
+        detector: What finds faces in photos: see ``load``.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    def __init__(self, backend: Backend, detector: Detector | str | os.PathLike[str] = AUTO) -> None:
+        self.backend, self._detector = backend, detector
         self._gathering: Gathering | None = None
         self._readers: dict[str, PhotoReader] = {}
         self._closed = False
@@ -68,6 +70,7 @@ class Classifier:
         precision: str = AUTO,
         device: str = AUTO,
         threads: int | None = None,
+        detector: Detector | str | os.PathLike[str] = AUTO,
     ) -> Self:
         """Loads a bundle's model into a backend.
 
@@ -77,6 +80,8 @@ class Classifier:
             precision: ``fp32``, ``fp16``, ``int8``, ``bf16``, or ``auto``.
             device: ``cpu``, ``cuda``, or ``auto``.
             threads: Threads of the runtime; ``None`` leaves it to the backend.
+            detector: What finds faces in photos: ``centerface``, ``yunet``, an ONNX file of either, an object of your
+                own (``faces.search.Detector``), or ``auto``. It is loaded for the first photo.
 
         Raises:
             UsageError: There is no such backend.
@@ -85,7 +90,7 @@ class Classifier:
             BackendError: The backend does not use what was asked for.
         """
         loaded = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-        return cls(open_backend(loaded, backend, precision, device, threads))
+        return cls(open_backend(loaded, backend, precision, device, threads), detector)
 
     def predict(
         self,
@@ -243,7 +248,7 @@ class Classifier:
         """Gives what reads photos; its detector is loaded once."""
         with self._start:
             if face not in self._readers:
-                self._readers[face] = PhotoReader(face, threads=self.backend.threads)
+                self._readers[face] = PhotoReader(face, self._detector, threads=self.backend.threads)
             return self._readers[face]
 
     def submit(self, item: Item) -> Future[Prediction]:

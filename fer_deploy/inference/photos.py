@@ -7,6 +7,7 @@ the rest; where what finds faces is not installed it takes all as ``crop`` does,
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -19,6 +20,7 @@ from fer_deploy.images.sources import Item, Readers
 from fer_deploy.labels import IMAGE_SIZE
 
 if TYPE_CHECKING:
+    from fer_deploy.faces.detectors import Chosen
     from fer_deploy.faces.face import Face
     from fer_deploy.faces.search import Detector
 
@@ -48,28 +50,42 @@ class PhotoReader:
 
     Args:
         mode: ``auto`` or ``detect``.
-        detector: What finds faces; ``None`` for CenterFace, which is loaded when the first photo comes.
+        detector: What finds faces, or which (see ``faces.detectors.choose``); ``auto`` is loaded when the first photo
+            comes, another one now.
         smallest: Side in pixels of the smallest face that is looked for; ``None`` for the detector's own.
         threads: Threads of the detector; ``None`` leaves it to the runtime.
 
     Attributes:
         missing: After an ``auto`` run: why photos were taken as faces, if some were; else None.
+        chosen: Which detector was loaded; None if none was, or it was given.
 
     Raises:
         UsageError: There is no such mode, or ``smallest`` is too small.
         MissingDependencyError: ``detect`` without what finds faces.
+        ModelError: The detector's file is damaged, or no detector's.
     """
 
     def __init__(
-        self, mode: str, detector: Detector | None = None, smallest: int | None = None, threads: int | None = None
+        self,
+        mode: str,
+        detector: Detector | str | os.PathLike[str] = AUTO,
+        smallest: int | None = None,
+        threads: int | None = None,
     ) -> None:
         if mode not in (AUTO, DETECT):
             raise UsageError(f"There is no way {mode!r} to take faces; there are: {', '.join(MODES)}")
         self.mode = mode
         self.missing: str | None = None
-        self._detector, self._smallest, self._threads = detector, smallest, threads
+        self.chosen: Chosen | None = None
+        self._detector: Detector | None = None
+        self._which: str | os.PathLike[str] = AUTO
+        if isinstance(detector, (str, os.PathLike)):
+            self._which = detector
+        else:
+            self._detector = detector
+        self._smallest, self._threads = smallest, threads
         self._loading = Lock()
-        if mode == DETECT:
+        if mode == DETECT or self._which != AUTO:
             self.detector()
 
     @property
@@ -121,15 +137,14 @@ class PhotoReader:
         """Gives the detector, loaded by now.
 
         Raises:
-            MissingDependencyError: It is not installed.
+            FerDeployError: See ``faces.detectors``.
         """
         with self._loading:
             if self._detector is None:
-                from fer_deploy.faces.centerface import CenterFace
-                from fer_deploy.faces.search import SMALLEST, TwoLooks
+                from fer_deploy.faces.detectors import choose, load
 
-                network = CenterFace.installed(self._threads)
-                self._detector = TwoLooks(network, self._smallest or SMALLEST)
+                self.chosen = choose(self._which)
+                self._detector = load(self.chosen, self._smallest, self._threads)
             return self._detector
 
     def _look(self, picture: NDArray[np.uint8] | Photo, hint: str = "") -> NDArray[np.uint8] | Found:
@@ -138,6 +153,19 @@ class PhotoReader:
         from fer_deploy.faces.network import THROUGHPUT
 
         return find(picture, self.detector(), hint or THROUGHPUT)
+
+
+def photo_reader(face: str, detector: str, smallest: int | None, threads: int | None) -> PhotoReader | None:
+    """Makes what a command's options ask for; None where nothing looks for faces. Arguments are ``PhotoReader``'s.
+
+    Raises:
+        UsageError: A detector is named, and nothing is to be looked for.
+    """
+    if face != CROP:
+        return PhotoReader(face, detector, smallest, threads)
+    if detector != AUTO:
+        raise UsageError(f"--detector {detector} looks for faces, and --face crop does not: leave one of them out")
+    return None
 
 
 def find(photo: Photo, detector: Detector, hint: str) -> Found:

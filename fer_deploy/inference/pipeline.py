@@ -9,6 +9,7 @@ video (``fer_deploy.video``) gives its rows in its turn, once all before it is d
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -25,6 +26,7 @@ from fer_deploy.labels import INPUT_SHAPE
 
 MAX_WORKERS: Final = 8
 _BLANK: Final = np.zeros(INPUT_SHAPE, np.uint8)
+_SOON_S: Final = 0.2
 _MOST_BAD: Final = 4  # a group is closed at this many times the batch size, however few of its pictures are good
 
 
@@ -89,13 +91,22 @@ def _classify(
 
 
 def _grouped(decoded: Iterable[Decoded], batch_size: int) -> Generator[list[Decoded], None, None]:
-    """Cuts into groups with ``batch_size`` faces each; a photo's faces stay together."""
+    """Cuts into groups with ``batch_size`` faces each; a photo's faces stay together.
+
+    A group with photos waits no longer than ``_SOON_S`` for more: to search them takes so much longer than to classify
+    their faces that smaller batches cost nothing, and full ones would hold the rows of seconds back.
+    """
     group: list[Decoded] = []
     good = 0
+    searched, began = False, 0.0
     for each in decoded:
+        if not group:
+            searched, began = False, time.monotonic()
         group.append(each)
+        searched = searched or each.faces is not None
         good += 0 if each.pixels is None else 1 if each.faces is None else len(each.faces)
-        if good >= batch_size or len(group) >= _MOST_BAD * batch_size:
+        is_late = searched and time.monotonic() - began >= _SOON_S
+        if is_late or good >= batch_size or len(group) >= _MOST_BAD * batch_size:
             yield group
             group, good = [], 0
     if group:

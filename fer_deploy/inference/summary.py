@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.inference.predictions import ERROR, NO_FACE, Prediction
 from fer_deploy.inference.table import valid_text
 from fer_deploy.labels import LABELS
+
+if TYPE_CHECKING:
+    from fer_deploy.inference.photos import PhotoReader
 
 REASONS_KEPT: Final = 5
 _BAR_WIDTH: Final = 30
@@ -29,6 +32,7 @@ class Summary:
         no_face: How many of those without finding a face.
         videos: How many videos gave rows of pictures.
         tracks: How many faces were followed in them, each for as long as it could be.
+        detector: What looked for faces, and why it was not the usual one, if it was not.
         unsearched: Why photos were taken as faces, where they were for lack of what finds faces.
         failed: How many could not be read.
         reasons: Path and reason of the first few of them.
@@ -40,6 +44,7 @@ class Summary:
         self.emotions: Counter[str] = Counter()
         self.faces = self.photos = self.no_face = self.videos = self.tracks = 0
         self._clip: tuple[str, int, int] = ("", 0, -1)  # path, last picture, last track
+        self.detector: tuple[str, str] = ("", "")
         self.unsearched: str | None = None
         self.failed = 0
         self.reasons: list[tuple[str, str]] = []
@@ -52,6 +57,12 @@ class Summary:
         """Starts the clock; what was counted before is of an earlier run and says nothing about speed."""
         self.earlier = self.done
         self._start = time.perf_counter()
+
+    def searched(self, reader: PhotoReader) -> None:
+        """Notes what looked for faces, or why nothing did."""
+        self.unsearched = reader.missing
+        if reader.chosen is not None:
+            self.detector = reader.chosen.network.name, reader.chosen.why
 
     def add(self, prediction: Prediction) -> None:
         """Counts one."""
@@ -105,6 +116,7 @@ class Summary:
             "photos": self.photos,
             "faces": self.faces,
             "no_face": self.no_face,
+            "detector": self.detector[0],
             "videos": self.videos,
             "tracks": self.tracks,
             "earlier": self.earlier,
@@ -134,7 +146,7 @@ class Summary:
         if self.photos:
             none = f", none in {self.no_face:,}" if self.no_face else ""
             searched = "searched picture" if self.videos else "photo"
-            lines.append(f"{_count(self.faces, 'face')} in {_count(self.photos, searched)}{none}")
+            lines.append(f"{_count(self.faces, 'face')} in {_count(self.photos, searched)}{none}{_by(*self.detector)}")
         if self.videos:
             lines.append(f"{_count(self.videos, 'video')}, {_count(self.tracks, 'track')}")
         if self.unsearched:
@@ -152,6 +164,10 @@ class Summary:
 def printable(text: str) -> str:
     """Makes a name safe for a terminal: no control characters, which could move the cursor or worse, no newlines."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in valid_text(text))
+
+
+def _by(detector: str, why: str) -> str:
+    return detector and f"; {detector} looked for them{why and f', since {why}'}"
 
 
 def _count(number: int, what: str) -> str:

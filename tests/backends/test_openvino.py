@@ -7,6 +7,9 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +132,26 @@ with Classifier.load({str(tiny_bundle.path)!r}) as classifier:
     assert len(set(answers)) == 1
     assert [process.returncode for process in started] == [0] * 4
     assert len(list(cache.iterdir())) == 1
+
+
+def test_where_batches_come_slowly_answers_do_not_wait_for_later_ones(tiny_bundle: Bundle) -> None:
+    came = threading.Event()
+
+    def batches() -> Iterator[np.ndarray]:
+        for number in range(12):
+            time.sleep(0.05)
+            assert number < 4 or came.wait(10)
+            yield PICTURES[number : number + 4]
+
+    with open_backend(tiny_bundle, "openvino") as backend:
+        answers = []
+        for answer in backend.run_stream(batches()):
+            answers.append(answer)
+            came.set()
+        expected = backend.run(PICTURES)
+    assert len(answers) == 12
+    for number, answer in enumerate(answers):
+        assert answer == pytest.approx(expected[number : number + 4], abs=1e-5)
 
 
 def test_one_thread_computes_the_same(tiny_bundle: Bundle) -> None:

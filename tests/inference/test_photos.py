@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from fer_deploy.images.sources import Sources
 from fer_deploy.inference.photos import PhotoReader
 from fer_deploy.inference.pipeline import classify
 from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.summary import Summary
 
 PORTRAIT = Path(__file__).parents[1] / "faces/astronaut.jpg"
 BOX = (180, 62, 90, 115)
@@ -108,6 +109,38 @@ def test_without_the_extra_auto_takes_all_as_faces_and_detect_is_an_error(
         PhotoReader("detect")
     with pytest.raises(UsageError, match="auto, detect, crop"):
         PhotoReader("guess")
+
+
+def test_a_classifier_takes_any_detector(
+    classifier: Classifier, yellow_grids: Callable[..., bytes], tmp_path: Path
+) -> None:
+    other = Classifier(classifier.backend, BlueSquares())
+    assert [face.box[0] for face in other.detect(striped(False, True, False))] == [300]
+    assert [row.face for row in other.predict([striped(True, False, True)], face="auto")] == [0, 1]
+    (tmp_path / "some.onnx").write_bytes(yellow_grids(alive=32))
+    with Classifier.load(classifier.backend.bundle, detector=tmp_path / "some.onnx") as third:
+        picture = np.zeros((300, 400, 3), np.uint8)
+        picture[128:160, 192:224] = (255, 255, 0)
+        (face,) = third.detect(picture)
+        assert face.score == pytest.approx(1, abs=0.02)
+    with (
+        Classifier.load(classifier.backend.bundle, detector="nobody.onnx") as fourth,
+        pytest.raises(UsageError, match=r"no detector 'nobody\.onnx'"),
+    ):
+        fourth.predict(picture, face="auto")
+
+
+def test_the_detector_and_why_it_was_taken_are_told(
+    classifier: Classifier, yellow_grids: Callable[..., bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "some.onnx").write_bytes(yellow_grids())
+    summary = Summary(classifier.backend)
+    summary.searched(PhotoReader("auto", tmp_path / "some.onnx"))
+    summary.add(Prediction.of_no_face("a.png"))
+    assert "0 faces in 1 photo, none in 1; yunet looked for them" in summary.lines()
+    assert summary.as_json()["detector"] == "yunet"
+    summary.detector = ("yunet", "CenterFace is not installed")
+    assert summary.lines()[-1].endswith("; yunet looked for them, since CenterFace is not installed")
 
 
 def test_the_classifiers_own_ways(classifier: Classifier, detector: Any, astronaut: Any) -> None:

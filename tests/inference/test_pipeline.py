@@ -17,8 +17,10 @@ from PIL import Image
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import ImageError
+from fer_deploy.faces.face import Face
 from fer_deploy.images.sources import Source, Sources
 from fer_deploy.inference.decoding import decode_ahead
+from fer_deploy.inference.photos import Found
 from fer_deploy.inference.pipeline import classify
 from fer_deploy.inference.predictions import Prediction
 
@@ -82,6 +84,25 @@ def test_order_is_kept_and_nothing_lost(backend: Arithmetic, batch_size: int) ->
         else:
             assert (prediction.status, prediction.probabilities[0]) == ("ok", value)
     assert set(backend.sizes[:-1]) <= {batch_size}
+
+
+def test_faces_of_photos_come_before_a_batch_is_full(backend: Arithmetic) -> None:
+    came = threading.Event()
+
+    def photo(value: int, wait: bool) -> Source:
+        def read() -> Found:
+            time.sleep(0.1)
+            assert not wait or came.wait(10)
+            return Found(np.full((48, 48, 1), value, np.uint8), (Face((0, 0, 48, 48), 0.9),))
+
+        return Source(str(value), read)
+
+    found = []
+    for group in classify((photo(value, value >= 8) for value in range(12)), backend, 64, workers=1):
+        found += group
+        came.set()
+    assert [(row.path, row.status) for row in found] == [(str(value), "ok") for value in range(12)]
+    assert 1 < len(backend.sizes) < 12
 
 
 def test_no_source_gives_no_row(backend: Arithmetic) -> None:
