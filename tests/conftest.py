@@ -102,6 +102,57 @@ def yunet() -> TwoLooks:
     return TwoLooks(YuNet(YUNET_PATH.read_bytes()))
 
 
+@pytest.fixture(scope="session")
+def yellow_grids() -> Callable[..., bytes]:
+    """Returns a function that builds a network with YuNet's outputs, which takes what is yellow for faces.
+
+    On each of its three grids a place's score is the mean red, its objectness the mean green; every face is 24 high and
+    16 wide, its middle at 0.25 and 0.5 of the place, its landmarks 0, 1, 2, 3, 4 places right of it and one below it.
+    """
+    onnx = pytest.importorskip("onnx")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+
+    def build(strides: tuple[int, ...] = (8, 16, 32), alive: int | None = None, names: tuple[str, ...] = ()) -> bytes:
+        """Makes it with these grids, of which only ``alive`` scores, and its last outputs named differently."""
+        nodes, tensors, outputs = [], [], []
+        for stride, usual in zip(strides, (8, 16, 32), strict=True):
+            sizes = np.log(np.array([16, 24], np.float32) / stride)
+            marks = np.stack([np.arange(5), np.ones(5)], axis=-1).ravel()
+            constants = {"bbox": np.concatenate([[0.25, 0.5], sizes]), "kps": marks}
+            for value, channel in {"cls": 2, "obj": 1}.items():  # blue comes first
+                kernel = np.zeros((1, 3, stride, stride), np.float32)
+                kernel[0, channel] = (alive in (None, usual)) / (255 * stride**2)
+                name = f"{value}_{usual}"
+                tensors.append(numpy_helper.from_array(kernel, f"{name} kernel"))
+                nodes += [
+                    helper.make_node("Conv", ["input", f"{name} kernel"], [f"{name} map"], strides=[stride] * 2),
+                    helper.make_node("Transpose", [f"{name} map"], [f"{name} last"], perm=[0, 2, 3, 1]),
+                    helper.make_node("Reshape", [f"{name} last", "row of 1"], [name]),
+                ]
+            nodes.append(helper.make_node("Sub", [f"cls_{usual} last"] * 2, [f"nothing {usual}"]))
+            for value, numbers in constants.items():
+                name = f"{value}_{usual}"
+                tensors.append(numpy_helper.from_array(numbers.astype(np.float32), f"{name} numbers"))
+                nodes += [
+                    helper.make_node("Add", [f"nothing {usual}", f"{name} numbers"], [f"{name} map"]),
+                    helper.make_node("Reshape", [f"{name} map", f"row of {len(numbers)}"], [name]),
+                ]
+        for size in (1, 4, 10):
+            tensors.append(numpy_helper.from_array(np.array([1, -1, size]), f"row of {size}"))
+        for value, size in {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}.items():
+            outputs += [helper.make_tensor_value_info(f"{value}_{s}", 1, [1, "places", size]) for s in (8, 16, 32)]
+        for output, name in zip(outputs[len(outputs) - len(names) :], names, strict=True):
+            nodes.append(helper.make_node("Identity", [output.name], [name]))
+            output.name = name
+        image = helper.make_tensor_value_info("input", 1, [1, 3, "height", "width"])
+        graph = helper.make_graph(nodes, "yellow_grids", [image], outputs, tensors)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        content: bytes = model.SerializeToString()
+        return content
+
+    return build
+
+
 def _randomise_weights(model: Any, seed: int) -> None:
     """Gives every weight a seeded value away from its default, so that a folding left out or done twice shows.
 
