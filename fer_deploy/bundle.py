@@ -62,7 +62,8 @@ class Bundle:
     Args:
         path: The bundle's folder.
         name: What the model is called in tables.
-        source_sha256: Digest of the Keras file that everything was made from.
+        source_sha256: Digest of the Keras file that everything was made from; of the bundle's own where a temperature
+            was put into it.
         artefacts: The bundle's files.
         training: What the model's training recorded of itself (recipe, data, accuracy), possibly empty.
         target_accuracy: The accuracy that ``verify`` holds every form to, a fraction; None for none.

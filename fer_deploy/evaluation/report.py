@@ -15,6 +15,7 @@ from fer_deploy.evaluation.accuracy import score
 from fer_deploy.evaluation.drawing import new_figure
 from fer_deploy.evaluation.forms import KERAS, Form
 from fer_deploy.evaluation.gate import AGREEMENT_FLOORS
+from fer_deploy.evaluation.reliability import draw_reliability, reliability
 from fer_deploy.evaluation.verification import Verification
 from fer_deploy.files import written_whole
 from fer_deploy.labels import LABELS
@@ -40,7 +41,7 @@ def check_report(folder: Path) -> None:
 
 
 def write_report(folder: Path, verification: Verification, partition: Partition, title: str) -> tuple[str, ...]:
-    """Writes ``report.md``, ``accuracy.png``, ``confusion_difference.png`` and ``disagreements.png``.
+    """Writes ``report.md`` and the pictures ``accuracy``, ``reliability``, ``confusion_difference``, ``disagreements``.
 
     Args:
         folder: Where to; it exists.
@@ -58,6 +59,7 @@ def write_report(folder: Path, verification: Verification, partition: Partition,
     others = [(form, found) for form, found in answers if form != KERAS]
     ground = verification.ground.probabilities
     pictures: dict[str, Callable[[Path], None]] = {"accuracy.png": lambda path: _draw_accuracy(verification, path)}
+    pictures["reliability.png"] = lambda path: _draw_reliability(answers, partition.labels, verification.split, path)
     if others:
         pictures["confusion_difference.png"] = lambda path: _draw_confusion(others, ground, partition.labels, path)
         pictures["disagreements.png"] = lambda path: _draw_faces(others, ground, partition, path)
@@ -93,6 +95,10 @@ def _draw_accuracy(verification: Verification, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="best")
     figure.savefig(path, dpi=110, format="png")
+
+
+def _draw_reliability(answers: Answers, labels: NDArray[np.uint8], split: str, path: Path) -> None:
+    draw_reliability({str(form): reliability(found, labels) for form, found in answers}, split, path)
 
 
 def _draw_confusion(others: Answers, ground: NDArray[np.float32], labels: NDArray[np.uint8], path: Path) -> None:
@@ -157,18 +163,18 @@ def _markdown(verification: Verification, title: str, pictures: Sequence[str]) -
     lines = [f"# Verification of {title}", "", f"{verification.n:,} pictures of {verification.split}."]
     lines += [f"{ground_line(verification)}.", "", *(f"- {line}" for line in gate_lines(verification)), ""]
     lines += [f"- **FAILED** {line}" for line in verification.failures] or ["Every form that ran passed."]
-    lines += ["", "| form | computed in | machine | accuracy | 95 % interval | drift, points | p | same top-1 "]
-    lines[-1] += "| mean difference | worst | images/s | status |"
-    lines.append("|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---|")
+    lines += ["", "| form | computed in | machine | accuracy | 95 % interval | drift, points | p | calibration error "]
+    lines[-1] += "| same top-1 | mean difference | worst | images/s | status |"
+    lines.append("|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---|")
     for row in verification.rows:
         if row.accuracy is None or row.interval is None:
-            lines.append(f"| {row.form} |  |  |  |  |  |  |  |  |  |  | {row.status}: {row.reason} |")
+            lines.append(f"| {row.form} |  |  |  |  |  |  |  |  |  |  |  | {row.status}: {row.reason} |")
             continue
         speed = "" if row.images_per_s is None else f"{row.images_per_s:,.0f}"
         lines.append(
             f"| {row.form} | {row.effective}{', simulated' if row.simulated else ''} | {row.machine} | "
             f"{row.accuracy:.2%} | {row.interval[0]:.2%} to {row.interval[1]:.2%} | {row.drift_points:+.2f} | "
-            f"{row.drift_p:.2g} | {row.agreement:.2%} | {row.mean_abs_difference:.1e} | "
+            f"{row.drift_p:.2g} | {row.ece:.2%} | {row.agreement:.2%} | {row.mean_abs_difference:.1e} | "
             f"{row.max_abs_difference:.1e} | {speed} | {row.status} |"
         )
     lines += ["", "## Accuracy by class", "", f"| form | {' | '.join(LABELS)} |", "|---|" + "---:|" * len(LABELS)]

@@ -16,6 +16,7 @@ from fer_deploy.evaluation.comparison import Comparison, compare
 from fer_deploy.evaluation.forms import AUTO, KERAS, Form, Selection, open_or_simulate
 from fer_deploy.evaluation.ground import Ground
 from fer_deploy.evaluation.measurement import Measured, measure
+from fer_deploy.evaluation.reliability import reliability
 from fer_deploy.machine import machine_info
 
 OK: Final = "ok"
@@ -82,11 +83,12 @@ class Row(FormRow):
         mode: ``throughput``: batches are streamed.
         batch: Pictures per batch.
         n: Pictures.
-        accuracy: A fraction; this and the next four are None without labels too.
+        accuracy: A fraction; this and the next five are None without labels too.
         interval: 95 % confidence interval of the accuracy (Wilson).
         drift_points: Accuracy less Keras's, in percentage points.
         drift_p: McNemar's exact p of the drift.
         class_accuracy: Share of each class's pictures that are told rightly.
+        ece: Expected calibration error, a fraction (``reliability``).
         agreement: Share of pictures with Keras's top-1.
         mean_abs_difference: Of a probability, over all pictures and classes.
         max_abs_difference: The largest.
@@ -104,6 +106,7 @@ class Row(FormRow):
     drift_points: float | None = None
     drift_p: float | None = None
     class_accuracy: dict[str, float] | None = None
+    ece: float | None = None
     agreement: float | None = None
     mean_abs_difference: float | None = None
     max_abs_difference: float | None = None
@@ -222,6 +225,7 @@ def _judged(
         drift_points=comparison.drift_points,
         drift_p=comparison.drift_p,
         class_accuracy={c.label: c.recall for c in score.classes if c.support} if score else None,
+        ece=reliability(measured.probabilities, labels).ece if labels is not None else None,
         agreement=comparison.agreement,
         mean_abs_difference=comparison.mean_abs_difference,
         max_abs_difference=comparison.max_abs_difference,

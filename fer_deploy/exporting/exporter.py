@@ -15,6 +15,7 @@ from fer_deploy.bundle import Artefact, Bundle, describe_file
 from fer_deploy.errors import UsageError
 from fer_deploy.evaluation.keras_outputs import RecordedPartition, fingerprint, write_outputs
 from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.evaluation.reliability import reliability
 from fer_deploy.exporting import onnx
 from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILES, check_output, new_folder
 from fer_deploy.exporting.engines import ENGINE_PRECISIONS, check_with_tensorrt, trtexec_lines
@@ -27,6 +28,7 @@ from fer_deploy.exporting.int8.quantise import quantise, quantiser
 from fer_deploy.exporting.keras_file import LoadedModel, load_keras_file
 from fer_deploy.exporting.parity import Parity, check_parity, keras_answers
 from fer_deploy.exporting.recipe import Recipe
+from fer_deploy.exporting.tempering import Tempering, temper
 from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
 
 Report = Callable[[str], None]
@@ -63,7 +65,8 @@ def export_bundle(
             answers to its test pictures are recorded.
         calibration: FER-2013 whose Training partition INT8 is calibrated on; ``data`` where None.
         force_calibration: Whether test pictures are taken where there is no Training partition.
-        recipe: How INT8 is made, and the accuracy that ``verify`` is to hold the bundle to.
+        recipe: How INT8 is made, whether a temperature goes into the last layer (then ``data`` must have PublicTest),
+            and the accuracy that ``verify`` is to hold the bundle to.
         network: What the model takes and gives where that is not as above: it is then wrapped to be so.
         extras: Called in turn with the bundle, all ONNX files proved but no manifest written; each returns the
             artefacts that it added to the bundle's folder.
@@ -76,8 +79,9 @@ def export_bundle(
     Raises:
         MissingDependencyError: TensorFlow, tf2onnx, onnx or onnxslim is not installed, or ONNX Runtime where INT8 is
             asked for.
-        UsageError: The name is empty or unprintable, a precision is unknown, INT8 is asked for and there is nothing to
-            calibrate it on, or Keras is already loaded on another backend in this process.
+        UsageError: The name is empty or unprintable, a precision is unknown, INT8 or a temperature is asked for and
+            there is nothing to make it with, no temperature fits, or Keras is already loaded on another backend in this
+            process.
         ModelError: The file is not a model of this contract or not what ``network`` says, does not convert, or a form
             computes otherwise than Keras.
         DataError: ``data`` or ``calibration`` is not FER-2013.
@@ -111,12 +115,11 @@ def _fill(
     report: Report,
 ) -> None:
     """Writes every file of the bundle into a folder, the manifest last."""
-    content = source.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if loaded.changed:
-        loaded.model.save(folder / KERAS_FILE)
-    else:
-        (folder / KERAS_FILE).write_bytes(content)
+    tempering = None
+    if given.recipe.fit_temperature:
+        report("Fitting the temperature of the probabilities on PublicTest")
+        tempering = temper(source, loaded.model, given.tests)
+    digest = _write_keras(folder / KERAS_FILE, source, loaded, tempering)
     saved_with = {"keras": tools.keras.__version__, "rebuilt_from": list(loaded.saved_policies)}
     if loaded.network is not None:
         saved_with["network"] = asdict(loaded.network)
@@ -127,20 +130,39 @@ def _fill(
     training = training_summary(source.with_name(METRICS_FILE), report)
     bundle = Bundle(folder, name, digest, (keras, *forms), training, target)
     report(f"Comparing with Keras: {given.pictures.name}")
-    answers = keras_answers(bundle, [probe_images(), given.pictures.images, *given.tests.values()])
+    answers = keras_answers(
+        bundle, [probe_images(), given.pictures.images, *(test.images for test in given.tests.values())]
+    )
     found = check_parity(bundle, given.pictures, answers[1])
     reader = check_with_tensorrt(bundle)
     proved = [_with_proof(form, found, reader) for form in forms]
     recorded = {
-        name: RecordedPartition(fingerprint(images), probabilities)
-        for (name, images), probabilities in zip(given.tests.items(), answers[2:], strict=True)
+        name: RecordedPartition(fingerprint(test.images), probabilities)
+        for (name, test), probabilities in zip(given.tests.items(), answers[2:], strict=True)
     }
+    if tempering is not None:
+        after = {name: reliability(recorded[name].probabilities, test.labels) for name, test in given.tests.items()}
+        of = {"source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(), **tempering.as_dict(after)}
+        keras = replace(keras, made_with={**keras.made_with, "temperature": of})
     file = write_outputs(folder, probe=answers[0], partitions=recorded)
     outputs = describe_file(folder, file, "outputs", "fp32", {"partitions": sorted(recorded)})
     bundle = replace(bundle, artefacts=(keras, *proved, outputs))
     for extra in extras:
         bundle = replace(bundle, artefacts=(*bundle.artefacts, *extra(bundle, report)))
     bundle.save()
+
+
+def _write_keras(target: Path, source: Path, loaded: LoadedModel, tempering: Tempering | None) -> str:
+    """Writes the Keras file; returns the SHA-256 of what all is made from.
+
+    That is the source, whose weights a rebuilt model has too, but for a temperature: with it, it is another model.
+    """
+    if not loaded.changed and not (tempering and tempering.folded):
+        target.write_bytes(source.read_bytes())
+    else:
+        loaded.model.save(target)
+    made_from = target if tempering and tempering.folded else source
+    return hashlib.sha256(made_from.read_bytes()).hexdigest()
 
 
 def _write_forms(folder: Path, content: bytes, given: Given, tools: Toolchain, report: Report) -> list[Artefact]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,15 @@ from fer_deploy.exporting.recipe import Recipe
 
 ALL: Final = "all"
 _NEEDS: Final = "INT8 needs Training pictures to calibrate with: give FER-2013 with --calibration or --data"
+_NO_PUBLIC: Final = "A temperature is fitted on PublicTest, and {}: give FER-2013 with its published names with --data"
 _INSTALL: Final = ("fer-deploy[export,onnx]", "fer-deploy[export,gpu]")
+
+
+class LabelledImages(NamedTuple):
+    """Pictures, uint8, shape (N, 48, 48, 1), and their labels, uint8, shape (N,)."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -33,14 +41,14 @@ class Given:
         precisions: What is made, fp32 first.
         calibration: Pictures to calibrate INT8 with; None where none is made.
         pictures: What to compare on.
-        tests: Test partition -> pictures, uint8, shape (N, 48, 48, 1): Keras's answers to them are recorded.
+        tests: Test partition -> pictures and labels: Keras's answers to them are recorded.
         recipe: How INT8 is made.
     """
 
     precisions: tuple[str, ...]
     calibration: Calibration | None
     pictures: PictureSet
-    tests: Mapping[str, NDArray[np.uint8]]
+    tests: Mapping[str, LabelledImages]
     recipe: Recipe
 
 
@@ -68,7 +76,8 @@ def gather(
     """Reads the data sets and decides what can be made; arguments as those of ``export_bundle``.
 
     Raises:
-        UsageError: A precision is unknown, or INT8 is asked for without pictures to calibrate it on.
+        UsageError: A precision is unknown, or INT8 is asked for without pictures to calibrate it on, or a temperature
+            without those that it is fitted on.
         MissingDependencyError: INT8 is asked for without ONNX Runtime, which quantises.
         DataError: A data set is not FER-2013.
     """
@@ -92,8 +101,15 @@ def gather(
         report(f"Left out: {CPU}, {TENSORRT}. {missing}")
         wanted, drawn = tuple(name for name in wanted if name not in (CPU, TENSORRT)), None
     tests = {} if dataset is None else {name: dataset.partitions[name] for name in _tests(dataset)}
-    images = {name: np.ascontiguousarray(partition.images[..., None]) for name, partition in tests.items()}
-    return Given(wanted, drawn, parity_pictures(dataset), images, recipe)
+    if recipe.fit_temperature and PUBLIC not in tests:
+        raise UsageError(
+            _NO_PUBLIC.format(f"{data} has none that can be told from PrivateTest" if data else "there is none")
+        )
+    labelled = {
+        name: LabelledImages(np.ascontiguousarray(partition.images[..., None]), partition.labels)
+        for name, partition in tests.items()
+    }
+    return Given(wanted, drawn, parity_pictures(dataset), labelled, recipe)
 
 
 def with_target(recipe: Recipe, percent: float | None) -> Recipe:

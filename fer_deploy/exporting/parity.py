@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -145,6 +145,16 @@ def keras_answers(bundle: Bundle, sets: Sequence[Images]) -> list[Probabilities]
             answers = [_run(backend, images, KERAS_BATCH) for images in sets]
     except BackendError as error:
         raise ModelError(f"Keras cannot run the model: {error}") from error
+    check_probabilities(answers)
+    return answers
+
+
+def check_probabilities(answers: Iterable[Probabilities]) -> None:
+    """Refuses answers of a model, float32 of shape (N, 7) each, that are no probabilities.
+
+    Raises:
+        ModelError: They are none.
+    """
     for probabilities in answers:
         if not np.isfinite(probabilities).all():
             raise ModelError("The model gives values that are not finite: damaged weights, or training diverged")
@@ -152,7 +162,6 @@ def keras_answers(bundle: Bundle, sets: Sequence[Images]) -> list[Probabilities]
             raise ModelError(
                 "The model's outputs are not probabilities (rows must sum to 1): end it with a softmax layer"
             )
-    return answers
 
 
 def check_parity(bundle: Bundle, pictures: PictureSet, reference: Probabilities | None = None) -> tuple[Parity, ...]:

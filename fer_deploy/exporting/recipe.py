@@ -62,11 +62,13 @@ class Recipe:
         name: What it is called in the manifest.
         target_accuracy: Top-1 accuracy in percent that ``verify`` holds the bundle to; 0 for none.
         int8: How INT8 files are made.
+        fit_temperature: Whether the last layer's weights are divided by a temperature fitted on PublicTest.
     """
 
     name: str = "built-in"
     target_accuracy: float = 0.0
     int8: Quantisation = field(default_factory=Quantisation)
+    fit_temperature: bool = False
 
     def __post_init__(self) -> None:
         """Checks the values."""

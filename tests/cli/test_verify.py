@@ -145,7 +145,7 @@ def test_without_data_it_says_that_no_accuracy_was_measured(command: Command, ti
     assert "%\nkeras" not in done.out
     told = json.loads(command(tiny_bundle.path, *FAST, "--json").out)
     assert told["data"]["split"] == "probe"
-    assert {row["accuracy"] for row in told["rows"]} == {None}
+    assert {(row["accuracy"], row["ece"]) for row in told["rows"]} == {(None, None)}
 
 
 def test_record_and_report(command: Command, tiny_bundle: Bundle, data: Path, tmp_path: Path) -> None:
@@ -157,9 +157,11 @@ def test_record_and_report(command: Command, tiny_bundle: Bundle, data: Path, tm
     assert f"Recorded in {folder}" in done.err
     assert {(r.backend, r.split) for r in recorded(Bundle.load(folder))} >= {("openvino", "PrivateTest")}
     files = {path.name for path in report.iterdir()}
-    assert files == {"report.md", "accuracy.png", "confusion_difference.png", "disagreements.png"}
+    pictures = {f"{name}.png" for name in ("accuracy", "reliability", "confusion_difference", "disagreements")}
+    assert files == {"report.md", *pictures}
     text = (report / "report.md").read_text()
     assert "| openvino/fp32 | fp32 |" in text
+    assert "| calibration error |" in text
     assert "not for publication" in text
 
 

@@ -20,7 +20,7 @@ def test_every_shipped_recipe_parses(path: Path) -> None:
 
 def test_the_default_recipe() -> None:
     recipe = load_recipe(next(path for path in SHIPPED if path.stem == "default"))
-    assert recipe == Recipe("default", 64.02, Quantisation(per_channel_trt=False))
+    assert recipe == Recipe("default", 64.02, Quantisation(per_channel_trt=False), fit_temperature=True)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ def test_the_default_recipe() -> None:
         ("[int8]\npercentile = 3", "percentile is 3.0"),
         ("[int8]\nequalise = 1.5", "equalise is 1.5"),
         ("[int8]\nrounding = 'up'", "rounding is 'up'"),
+        ("fit_temperature = 2.5", "fit_temperature is 2.5, expected a bool"),
         ("target_accuracy = 640", "target_accuracy is 640.0, expected percent"),
         ("= 3", "is not valid TOML"),
     ],
