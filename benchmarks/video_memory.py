@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How much memory ``infer`` takes at most over a video, however long it is.
 
-    benchmarks/video_memory.py [--seconds 30,300] [--size 1280x720] [--json]
+    benchmarks/video_memory.py [--seconds 30,300] [--size 1280x720] [--every 0.5s] [--json]
+    benchmarks/video_memory.py --seconds 60,3600 --size 320x240 --every 1s      # an hour
 
 Encodes videos (ten pictures per second) in which the portrait of ``samples`` moves, and runs ``fer-deploy infer CLIP
 --output x.csv`` over each in a process of its own. ``peak_mib`` is the most memory that it had resident (Linux's
@@ -24,13 +25,15 @@ from PIL import Image
 from fer_deploy.machine import machine_info
 
 FPS = 10
+KEY_EVERY = 600  # pictures; the fewer whole ones, the sooner it is written
 
 
 def encode(path: Path, seconds: int, size: tuple[int, int]) -> Path:
     """Makes a video of a face that goes around."""
     with Image.open(SAMPLES / "astronaut.jpg") as original, av.open(str(path), "w") as container:
         face = original.convert("RGB").resize((size[1] // 2, size[1] // 2))
-        stream = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast"})
+        options = {"preset": "ultrafast", "g": str(KEY_EVERY)}
+        stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for n in range(seconds * FPS):
             picture = Image.new("RGB", size, (90, 110, 130))
@@ -40,13 +43,13 @@ def encode(path: Path, seconds: int, size: tuple[int, int]) -> Path:
     return path
 
 
-def measure(seconds: list[int], size: tuple[int, int]) -> list[dict[str, Any]]:
+def measure(seconds: list[int], size: tuple[int, int], every: str) -> list[dict[str, Any]]:
     """Runs each length once."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for each in seconds:
             clip = encode(Path(folder) / f"{each}.mp4", each, size)
-            rows.append({"length_s": each, "size": f"{size[0]}x{size[1]}", **peak(clip)})
+            rows.append({"length_s": each, "size": f"{size[0]}x{size[1]}", **peak(clip, "--every", every)})
             clip.unlink()
     return rows
 
@@ -56,11 +59,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", default="30,300", help="lengths of the videos, the shortest first")
     parser.add_argument("--size", default="1280x720")
+    parser.add_argument("--every", default="0.5s", help="which pictures are looked at, as infer takes it")
     parser.add_argument("--most", type=float, default=30, help="MiB that the longest may take more than the first")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
-    rows = measure([int(each) for each in options.seconds.split(",")], (width, height))
+    rows = measure([int(each) for each in options.seconds.split(",")], (width, height), options.every)
     more = rows[-1]["peak_mib"] - rows[0]["peak_mib"]
     if options.json:
         print(json.dumps({"schema": 1, "machine": machine_info(), "rows": rows}))

@@ -196,7 +196,7 @@ class Outputs:
         """Tells what was written where."""
         lines = [f"written to {self._file}"] if self._file else []
         if self._copies is not None:
-            lines.append(_copied(self._copies.copied, self._copies.gone, self._copied_to))
+            lines.append(_copied(self._copies.written, self._copies.gone, self._copied_to))
         if self._annotated is not None:
             videos = self._videos.written if self._videos else 0
             lines.append(_copied(self._annotated.written + videos, self._annotated.gone, self._annotated_to))

@@ -118,10 +118,11 @@ class Sources:
             yield from self._archive(path)
         else:
             self.found += 1
-            clip = self._readers.clip
-            yield Source(
-                path, partial(self._readers.file, path), partial(clip, path) if clip and is_video(path) else None
-            )
+            yield self._source(path, partial(self._readers.file, path))
+
+    def _source(self, name: str, read: Callable[[], Any]) -> Source:
+        clip = self._readers.clip
+        return Source(name, read, partial(clip, name) if clip and is_video(name) else None)
 
     def _failed(self, path: str, reason: str) -> Source:
         self.found += 1
@@ -131,7 +132,7 @@ class Sources:
         try:
             for name, read in members(path, self.skipped, self._readers.file):
                 self.found += 1
-                yield Source(f"{path}/{name}", read)
+                yield self._source(f"{path}/{name}", read)
         except ImageError as error:
             yield self._failed(path, str(error))
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from fer_deploy.errors import ImageError
 from fer_deploy.inference.predictions import Prediction
-from fer_deploy.reporting.crew import Crew
+from fer_deploy.reporting.crew import Writers
 from fer_deploy.reporting.naming import Names
 from fer_deploy.reporting.pictures import read
 
@@ -99,7 +98,7 @@ def _on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else (255, 255, 255)
 
 
-class Annotated:
+class Annotated(Writers):
     """Writes an annotated copy of every picture in which a face was found, beside the run.
 
     A JPEG stays one; all others become PNG. Names are kept as ``Names`` tells. Videos are left out.
@@ -107,30 +106,26 @@ class Annotated:
     Args:
         folder: Where they go; made if it is not there.
         inputs: What the run was given.
-
-    Attributes:
-        written: How many pictures lie there now.
-        gone: How many could not be read any more.
     """
 
     def __init__(self, folder: str | Path, inputs: Sequence[str]) -> None:
+        super().__init__(window=16)
         self._names = Names(folder, inputs)
-        self._crew = Crew[bool](window=16)
         self._group: list[Prediction] = []
-        self.written = self.gone = 0
 
     def write(self, prediction: Prediction) -> None:
         """Takes a row; a picture is drawn when the next one's rows begin."""
         if prediction.emotion is None or prediction.frame is not None:
             return
         if self._group and (self._group[0].path != prediction.path or not prediction.face):
-            self._hand_over()
+            self.finish()
         self._group.append(prediction)
 
-    def _hand_over(self) -> None:
+    def finish(self) -> None:
+        """Hands over the picture whose rows came last."""
         group, self._group = self._group, []
         if group:
-            self._count(list(self._crew.do(partial(self._draw, group))))
+            self.hand_over(partial(self._draw, group))
 
     def _draw(self, group: list[Prediction]) -> bool:
         try:
@@ -146,21 +141,3 @@ class Annotated:
         else:
             self._names.put(place, lambda target: image.save(target, "PNG"))
         return True
-
-    def _count(self, done: list[bool]) -> None:
-        self.written += sum(done)
-        self.gone += len(done) - sum(done)
-
-    def __enter__(self) -> Self:
-        self._crew.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._hand_over()
-                self._count(list(self._crew.rest()))
-        finally:
-            self._crew.__exit__(kind, error, trace)

@@ -79,3 +79,49 @@ class Crew(Generic[T]):
                 answer.put(job())
             except Exception as error:  # raised again where the result is taken
                 answer.put(error)
+
+
+class Writers:
+    """A crew whose jobs each write a picture, or find that it is not there any more: a context manager.
+
+    Args:
+        window: See ``Crew``, as is ``workers``.
+
+    Attributes:
+        written: How many were written.
+        gone: How many could not be read any more.
+    """
+
+    def __init__(self, window: int = 32, workers: int | None = None) -> None:
+        self._crew = Crew[bool](window, workers)
+        self.written = self.gone = 0
+
+    def hand_over(self, job: Callable[[], bool]) -> None:
+        """Hands over what tells whether it wrote.
+
+        Raises:
+            Exception: What an earlier job raised.
+        """
+        self._count(self._crew.do(job))
+
+    def finish(self) -> None:
+        """Hands over what was kept back; called where the run went well."""
+
+    def _count(self, done: Iterator[bool]) -> None:
+        for is_written in done:
+            self.written += is_written
+            self.gone += not is_written
+
+    def __enter__(self) -> Self:
+        self._crew.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.finish()
+                self._count(self._crew.rest())
+        finally:
+            self._crew.__exit__(kind, error, trace)

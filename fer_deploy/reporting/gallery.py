@@ -7,17 +7,20 @@ import heapq
 import os
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from fer_deploy.errors import FerDeployError
+from fer_deploy.images.archive import inside_archive
 from fer_deploy.inference.predictions import Prediction
 from fer_deploy.inference.table import valid_text
 from fer_deploy.labels import LABELS
 from fer_deploy.reporting.crew import Crew
-from fer_deploy.reporting.pictures import inside_archive, thumbnails
+from fer_deploy.reporting.pictures import thumbnail, thumbnails
 
 SHOWN: Final = 10_000
 """Faces on a page at most: half of them the least sure ones of all, the others drawn by chance from the rest."""
@@ -77,8 +80,8 @@ class Gallery:
         photos = [list(group) for _, group in groupby(range(len(rows)), key=lambda index: rows[index].path)]
         photos.sort(key=lambda group: min(rows[index].confidence or 0 for index in group))  # those to check come first
         left = MOST_BYTES
-        for group, pictures in _made([[(index, rows[index]) for index in group] for group in photos], side):
-            for index, picture in zip(group, pictures, strict=False):
+        for pictures in _made([[(index, rows[index]) for index in group] for group in photos], side):
+            for index, picture in pictures:
                 left -= len(picture)
                 if left < 0:
                     return shown
@@ -86,19 +89,47 @@ class Gallery:
         return shown
 
 
-def _made(photos: list[list[tuple[int, Prediction]]], side: int) -> Iterator[tuple[list[int], list[bytes]]]:
-    """Makes the small pictures of some photos' faces by several threads, in the order of the photos."""
+_Numbered = list[tuple[int, Prediction]]
+"""Rows of one picture or video, each with its number on the page."""
+_Pictures = list[tuple[int, bytes]]
+"""Small pictures, each with that number."""
 
-    def make(photo: list[tuple[int, Prediction]]) -> tuple[list[int], list[bytes]]:
-        path = photo[0][1].path
-        # a frame of a video cannot be had by reading a picture
-        boxes = [row.box for _, row in photo] if photo[0][1].frame is None else []
-        return [index for index, _ in photo], thumbnails(path, boxes, side)
 
-    with Crew[tuple[list[int], list[bytes]]]() as crew:
-        for photo in photos:
-            yield from crew.do(partial(make, photo))
+def _made(groups: list[_Numbered], side: int) -> Iterator[_Pictures]:
+    """Makes the small pictures of faces by several threads, in the order of the groups."""
+    with Crew[_Pictures]() as crew:
+        for group in groups:
+            is_video = group[0][1].frame is not None
+            yield from crew.do(partial(_of_video if is_video else _of_photo, group, side))
         yield from crew.rest()
+
+
+def _of_photo(group: _Numbered, side: int) -> _Pictures:
+    made = thumbnails(group[0][1].path, [row.box for _, row in group], side)
+    return [(index, picture) for (index, _), picture in zip(group, made, strict=False)]
+
+
+def _of_video(group: _Numbered, side: int) -> _Pictures:
+    """Reads a video once more, up to the last picture that is wanted."""
+    from PIL import Image
+
+    from fer_deploy.video.reading import Video
+
+    wanted: dict[int, _Numbered] = {}
+    for index, row in group:
+        wanted.setdefault(row.frame or 0, []).append((index, row))
+    made: _Pictures = []
+    try:
+        with Video(group[0][1].path) as video, closing(video.moments()) as moments:
+            for moment in moments:
+                faces = wanted.pop(moment.number, [])
+                image = Image.fromarray(moment.pixels()) if faces else None
+                made += [(index, thumbnail(image, row.box, 1 / moment.scale, side)) for index, row in faces if image]
+                if not wanted:
+                    break
+    except (FerDeployError, OSError, ValueError):  # not there any more, as a camera's pictures are
+        pass
+    return made
 
 
 def _entry(row: Prediction, page: Path) -> dict[str, Any]:

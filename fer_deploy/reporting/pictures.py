@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from zipfile import ZipFile
 
 from fer_deploy.errors import ImageError
-from fer_deploy.images.archive import ARCHIVE_SUFFIX, MAX_MEMBER_BYTES, unpack
+from fer_deploy.images.archive import MAX_MEMBER_BYTES, inside_archive, unpack
 from fer_deploy.images.decode import MAX_PIXELS
 from fer_deploy.images.files import open_regular
 from fer_deploy.inference.predictions import Box
@@ -25,18 +24,6 @@ _FORMATS: Final = (
 _MARGIN: Final = 0.35
 """How much wider than a face its thumbnail is, on each side, as a part of the face's longer side."""
 _QUALITY: Final = 70
-
-
-def inside_archive(name: str) -> tuple[str, str] | None:
-    """Splits ``archive.zip/member.png``; None for what lies on disk by itself."""
-    if os.path.lexists(name):
-        return None
-    end = -1
-    while (end := name.lower().find(ARCHIVE_SUFFIX + "/", end + 1)) >= 0:
-        archive = name[: end + len(ARCHIVE_SUFFIX)]
-        if os.path.isfile(archive):  # noqa: PTH113
-            return archive, name[len(archive) + 1 :]
-    return None
 
 
 def content(name: str) -> bytes:
@@ -136,12 +123,23 @@ def thumbnails(name: str, boxes: Sequence[Box | None], side: int) -> list[bytes]
 
     try:
         image, scale = read(name, shrink)
-        return [_thumbnail(image, box, scale, side) for box in boxes]
+        return [thumbnail(image, box, scale, side) for box in boxes]
     except (ImageError, OSError, ValueError):
         return []
 
 
-def _thumbnail(image: Image.Image, box: Box | None, scale: float, side: int) -> bytes:
+def thumbnail(image: Image.Image, box: Box | None, scale: float, side: int) -> bytes:
+    """Makes the small picture of one face.
+
+    Args:
+        image: RGB.
+        box: See ``thumbnails``, as is ``side``.
+        scale: How many pixels of the image one of the box is.
+        side: In pixels.
+
+    Returns:
+        A WebP file.
+    """
     from PIL import ImageOps
 
     if box is None:

@@ -13,11 +13,12 @@ from types import TracebackType
 from typing import Self
 
 from fer_deploy.errors import ImageError, UsageError
+from fer_deploy.images.archive import inside_archive
 from fer_deploy.inference.predictions import Prediction
 from fer_deploy.labels import LABELS
-from fer_deploy.reporting.crew import Crew
+from fer_deploy.reporting.crew import Writers
 from fer_deploy.reporting.naming import Names
-from fer_deploy.reporting.pictures import content, inside_archive
+from fer_deploy.reporting.pictures import content
 
 
 @dataclass(frozen=True)
@@ -49,28 +50,23 @@ class Choice:
         )
 
 
-class Copies:
+class Copies(Writers):
     """Copies each picture that has a wanted face; with several emotions wanted, into a folder for each of them.
 
     A picture lies below the folder as it lay below what was given. What lies there already is never replaced: a copy
-    that is there is left alone, and another file of the same name gets company with a number.
+    that is there is left alone and counts as written, and another file of the same name gets company with a number.
 
     Args:
         folder: Where they go; made if it is not there.
         choice: What is wanted.
         inputs: What the run was given.
-
-    Attributes:
-        copied: How many pictures lie there now, those that did before included.
-        gone: How many could not be read any more.
     """
 
     def __init__(self, folder: str | Path, choice: Choice, inputs: Sequence[str]) -> None:
+        super().__init__(workers=1)  # one, so that numbered names do not depend on chance
         self._names = Names(folder, inputs)
         self._choice = choice
-        self._crew = Crew[bool](workers=1)  # one, so that numbered names do not depend on chance
         self._last: tuple[str, set[str]] = ("", set())
-        self.copied = self.gone = 0
 
     def write(self, prediction: Prediction) -> None:
         """Takes a row."""
@@ -81,7 +77,7 @@ class Copies:
             self._last = (prediction.path, set())
         if below not in self._last[1]:
             self._last[1].add(below)
-            self._count(list(self._crew.do(partial(self._copy, prediction.path, below))))
+            self.hand_over(partial(self._copy, prediction.path, below))
 
     def _copy(self, name: str, below: str) -> bool:
         def write(target: Path) -> None:
@@ -98,23 +94,6 @@ class Copies:
         except ImageError:
             return False
         return True
-
-    def _count(self, done: list[bool]) -> None:
-        self.copied += sum(done)
-        self.gone += len(done) - sum(done)
-
-    def __enter__(self) -> Self:
-        self._crew.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._count(list(self._crew.rest()))
-        finally:
-            self._crew.__exit__(kind, error, trace)
 
 
 class Listed:

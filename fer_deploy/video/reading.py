@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.errors import ImageError, MissingDependencyError
+from fer_deploy.images.archive import inside_archive, open_member
 from fer_deploy.images.files import open_regular
 from fer_deploy.video.every import Every
 
@@ -60,7 +61,7 @@ class Video:
     """A video that is open for reading: a context manager.
 
     Args:
-        path: The file.
+        path: The file, or ``archive.zip/clip.mp4``.
 
     Attributes:
         duration_s: Its length in seconds as its header tells; None where it does not.
@@ -83,7 +84,8 @@ class Video:
             raise
 
     def _open(self, path: str) -> None:
-        file = self._stack.enter_context(open_regular(path))
+        place = inside_archive(path)
+        file = self._stack.enter_context(open_member(*place) if place else open_regular(path))
         options = {"format_whitelist": _FORMATS}
         try:
             container = self._av.open(file, options=options, metadata_errors="replace", buffer_size=_BUFFER)

@@ -145,11 +145,16 @@ def test_another_file_is_not_taken_for_a_table(infer: Infer, photos: Path, tmp_p
     assert (tmp_path / "mine.csv").read_text() == "name,mail\na,b\n"
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_killed_and_resumed(tmp_path: Path, tiny_bundle: Bundle, suffix: str) -> None:
-    """The short form of ``tests/tools/kill_and_resume.py``."""
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [("csv", ["--pictures", "400"]), ("parquet", ["--pictures", "400"]), ("csv", ["--pictures", "20", "--clip", "60"])],
+)
+def test_killed_and_resumed(tiny_bundle: Bundle, suffix: str, content: list[str]) -> None:
+    """The short form of ``tests/tools/kill_and_resume.py``: among pictures, and in the middle of a video."""
+    if "--clip" in content:
+        pytest.importorskip("av", reason="PyAV is not installed: pip install 'fer-deploy[video]'")
     tool = ROOT / "tests/tools/kill_and_resume.py"
-    options = ["--pictures", "400", "--kills", "2", "--suffix", suffix, f"--option=--bundle={tiny_bundle.path}"]
+    options = [*content, "--kills", "2", "--suffix", suffix, f"--option=--bundle={tiny_bundle.path}"]
     done = subprocess.run([sys.executable, str(tool), *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 resumed tables equal" in done.stdout

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,53 @@ def test_ten_thousand_photos_open(browser: Any, photos: Path, tmp_path: Path) ->
         assert page.locator("#shown").inner_text() == "All 10,000 faces"
         page.get_by_label("angry", exact=True).check()
         assert emotions(page) == {"angry"}
+
+
+MIDDLE = """
+(image) => {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  return [...context.getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data].slice(0, 3);
+}
+"""
+
+
+def test_faces_of_a_video_are_seen(browser: Any, photos: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    av: Any = pytest.importorskip("av", reason="PyAV is not installed: pip install 'fer-deploy[video]'")
+    rows = [Prediction.of(str(photos / "beach/000.png"), np.eye(7, dtype=np.float32)[4])]
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for frame in range(60):
+            picture = np.full((240, 320, 3), 60, np.uint8)
+            for track, colour in ((0, (220, 30, 30)), (1, (30, 30, 220))):
+                left, upper = 20 + 4 * frame, 40 + 100 * track
+                picture[upper : upper + 40, left : left + 40] = colour
+                if frame % 5 == 0:
+                    chances = np.full(7, 0.05, np.float32)
+                    chances[3 if track else 0] = 0.7
+                    found = Prediction.of(str(tmp_path / "clip.mp4"), chances)
+                    place = {"box": (float(left), float(upper), 40.0, 40.0), "face": track, "face_score": 0.9}
+                    rows.append(replace(found, **place, time_s=frame / 10, frame=frame, track=track))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    with Page(tmp_path / "r.html") as report:
+        for row in rows:
+            report.write(row)
+    with View(browser, tmp_path / "r.html") as page:
+        assert page.locator("#time-section svg").is_visible()
+        assert page.locator("#faces button").count() == page.locator("#faces button img").count() == len(rows)
+        for emotion, track, strongest in (("angry", 0, 0), ("happy", 1, 2)):
+            page.get_by_label(emotion, exact=True).check()
+            assert page.locator("#faces button").count() == 12
+            page.locator("#faces button").nth(7).click()
+            assert f"track {track}" in page.locator("#face-facts").inner_text()
+            colour = page.locator("#face-picture").evaluate(MIDDLE)
+            assert colour[strongest] > 150 > 90 > colour[2 - strongest]
+            keep(page, f"video-{emotion}")
+            page.keyboard.press("Escape")
+            page.get_by_label(emotion, exact=True).uncheck()

@@ -53,7 +53,7 @@ def test_chosen_pictures_keep_their_folders(tmp_path: Path) -> None:
     rows.append(Prediction.failed(str(photos / "bad.png"), "no"))
     done = copy(tmp_path / "happy", rows, Choice(("happy",), 0.8), photos)
     assert below(tmp_path / "happy") == ["a/1.png", "b/1.png"]
-    assert (done.copied, done.gone) == (2, 0)
+    assert (done.written, done.gone) == (2, 0)
     assert (tmp_path / "happy/a/1.png").read_bytes() == (photos / "a/1.png").read_bytes()
     assert (tmp_path / "happy/a/1.png").stat().st_mtime == 1e9
     copy(tmp_path / "all", rows, Choice(), photos)
@@ -91,7 +91,7 @@ def test_nothing_escapes_the_folder(tmp_path: Path) -> None:
     (out / "a").symlink_to(tmp_path / "elsewhere")
     stored = [info.filename for info in zipfile.ZipFile(archive).infolist()]
     done = copy(out, [row(f"{archive}/{name}") for name in stored], Choice(("happy",)), archive)
-    assert done.copied == len(names)
+    assert done.written == len(names)
     assert not list((tmp_path / "elsewhere").iterdir())
     assert below(tmp_path / "out") == [
         *("a_b.png", "etc/abs.png", "file", "file_below.png", "picture", "up.png"),
@@ -103,7 +103,7 @@ def test_nothing_escapes_the_folder(tmp_path: Path) -> None:
 def test_a_picture_that_is_gone_costs_nothing_else(tmp_path: Path) -> None:
     rows = [row(tmp_path / "photos/gone.png"), row(save(tmp_path / "photos/there.png"))]
     done = copy(tmp_path / "out", rows, Choice(("happy",)), tmp_path / "photos")
-    assert (done.copied, done.gone) == (1, 1)
+    assert (done.written, done.gone) == (1, 1)
 
 
 def test_a_picture_with_two_faces_is_copied_once_for_each_emotion(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_picture_with_two_faces_is_copied_once_for_each_emotion(tmp_path: Path
     rows = [row(picture, 3, face=0), row(picture, 4, face=1), row(picture, 3, face=2)]
     done = copy(tmp_path / "out", rows, Choice(), tmp_path / "photos")
     assert below(tmp_path / "out") == ["happy/two.jpg", "sad/two.jpg"]
-    assert done.copied == 2
+    assert done.written == 2
 
 
 def test_what_cannot_be_asked_for(tmp_path: Path) -> None:

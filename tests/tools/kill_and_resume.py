@@ -5,6 +5,11 @@
 A round begins anew, kills the run (SIGKILL) at a moment drawn between the first row and the end, then resumes it to the
 end; one round in three is killed a second time while it resumes. Rows and their order must be those of the
 uninterrupted run exactly, probabilities to 1e-4. Exit code 1 if any round fails.
+
+With --clip SECONDS there is a video among the pictures, ten pictures per second, each a row, so that with few pictures
+the kills come in the middle of it:
+
+    python tests/tools/kill_and_resume.py --pictures 20 --clip 600 --kills 10 --suffix csv --suffix parquet
 """
 
 from __future__ import annotations
@@ -39,6 +44,22 @@ def draw(folder: Path, count: int, seed: int = 0) -> None:
             path.write_bytes(b"\x89PNG\r\n\x1a\n, and no more")
         else:
             Image.fromarray(rng.integers(0, 256, (48, 48), dtype=np.uint8)).save(path, compress_level=0)
+
+
+def encode(path: Path, seconds: int, seed: int = 0) -> None:
+    """Makes a video of noise that changes slowly, ten small pictures per second."""
+    import av
+
+    rng = np.random.default_rng(seed)
+    start, end = rng.integers(0, 256, (2, 96, 96, 3)).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
+        for number in range(10 * seconds):
+            share = 0.5 + 0.5 * np.sin(number / 17)
+            picture = (share * start + (1 - share) * end).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -145,12 +166,16 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--suffix", action="append", choices=("csv", "jsonl", "parquet"))
+    parser.add_argument("--clip", type=int, metavar="SECONDS", help="length of a video among the pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--option", action="append", default=[], help="more for infer, such as --option=--face=detect")
     chosen = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as where:
         draw(Path(where) / "pictures", chosen.pictures)
+        if chosen.clip:
+            encode(Path(where) / "pictures/a/000001.mp4", chosen.clip)  # behind a few pictures, before the others
+            chosen.option += ["--every=1f", "--face=crop"]
         for suffix in chosen.suffix or ["csv"]:
             results = list(rounds(Path(where) / "pictures", suffix, chosen.kills, chosen.seed, chosen.option))
             failed += sum(map(bool, results))
