@@ -152,7 +152,7 @@ class Camera:
             time.sleep(_POLL_S / 10)
             return True
         except (av.FFmpegError, OSError, ValueError) as error:
-            self.trouble = f"cannot be read any further ({why(error)})"
+            self.trouble = f"cannot be read any further ({_why(error)})"
         return False
 
     def _offer(self, frame: Any) -> None:
@@ -193,7 +193,7 @@ def _reason(name: str, place: str, error: Exception, is_device: bool) -> str:
     """Says in a line why a camera cannot be opened, and what can be done."""
     number = getattr(error, "errno", None)
     if not is_device:
-        return f"{name} cannot be opened as a stream: {why(error).lower()}"
+        return f"{name} cannot be opened as a stream: {_why(error)}"
     if number == errno.ENOENT:
         others = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
         return f"no {name} here: there is no {place} (there is: {others})"
@@ -203,4 +203,10 @@ def _reason(name: str, place: str, error: Exception, is_device: bool) -> str:
         return f"{place} is in use by another program: close that first"
     if isinstance(error, ValueError) and number is None:
         return f"{name} cannot be opened: this PyAV was built without cameras (v4l2, on Linux): {error}"
-    return f"{place} is no camera that can be read ({why(error).lower()})"
+    return f"{place} is no camera that can be read ({_why(error)})"
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, import_av().ExitError):  # which is how PyAV ends what takes longer than it may
+        return f"nothing came for {_OPEN_S:g} s"
+    return why(error).lower()

@@ -15,11 +15,34 @@ from fer_deploy.reporting.annotation import COLOURS
 
 CHARTS: Final = 8
 _ENDINGS: Final = (".png", ".pdf", ".svg")
+MOST_POINTS: Final = 4096
 _KEPT_TRACKS: Final = 500  # when there are more, those with the fewest pictures are forgotten
 
 
+class _Track:
+    """A track's probabilities over time, thinned evenly where there are more than a chart can show.
+
+    Attributes:
+        seen: Of how many pictures.
+        points: Time and probabilities of each that was kept.
+    """
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.points: list[tuple[float, ...]] = []
+        self._step = 1
+
+    def add(self, point: tuple[float, ...]) -> None:
+        if self.seen % self._step == 0:
+            self.points.append(point)
+        self.seen += 1
+        if len(self.points) > MOST_POINTS:
+            del self.points[1::2]
+            self._step *= 2
+
+
 class Timeline:
-    """Takes the rows of videos and draws them in the end; some 300 bytes are kept for each face of a picture.
+    """Takes the rows of videos and draws them in the end; memory does not grow with their length.
 
     Args:
         file: Ends in ``.png``, ``.pdf`` or ``.svg``.
@@ -40,31 +63,31 @@ class Timeline:
             raise UsageError(f"The plot {file!r} must end in {', '.join(_ENDINGS)}")
         check_new(file, overwrite)
         new_figure(1, 1, "the plot of a video")  # if it is not installed, that is told now
-        self._tracks: dict[tuple[str, int], list[tuple[float, ...]]] = {}
+        self._tracks: dict[tuple[str, int], _Track] = {}
         self.drawn = False
 
     def write(self, prediction: Prediction) -> None:
         """Takes a row; those of pictures are left out."""
         if prediction.track is None or prediction.time_s is None or not prediction.probabilities:
             return
-        track = self._tracks.setdefault((prediction.path, prediction.track), [])
-        track.append((prediction.time_s, *prediction.probabilities))
+        track = self._tracks.setdefault((prediction.path, prediction.track), _Track())
+        track.add((prediction.time_s, *prediction.probabilities))
         if len(self._tracks) > _KEPT_TRACKS:
-            others = sorted(self._tracks, key=lambda key: len(self._tracks[key]))[: _KEPT_TRACKS // 2]
+            others = sorted(self._tracks, key=lambda key: self._tracks[key].seen)[: _KEPT_TRACKS // 2]
             for key in others:
                 del self._tracks[key]
 
     def draw(self) -> None:
         """Draws what came so far."""
-        followed = [key for key, track in self._tracks.items() if len(track) > 1]
-        longest = sorted(followed, key=lambda key: -len(self._tracks[key]))[:CHARTS]
+        followed = [key for key, track in self._tracks.items() if track.seen > 1]
+        longest = sorted(followed, key=lambda key: -self._tracks[key].seen)[:CHARTS]
         shown = [key for key in self._tracks if key in longest]
         if not shown:
             return
         figure = new_figure(10, 1 + 1.6 * len(shown), "the plot of a video")
         charts = figure.subplots(len(shown), squeeze=False)[:, 0]
         for chart, (path, track) in zip(charts, shown, strict=True):
-            times, *chances = zip(*self._tracks[path, track], strict=True)
+            times, *chances = zip(*self._tracks[path, track].points, strict=True)
             colours = [tuple(part / 255 for part in COLOURS[label]) for label in LABELS]
             chart.stackplot(times, chances, labels=LABELS, colors=colours)
             chart.set(ylim=(0, 1), title=f"{Path(path).name}, track {track}", xmargin=0)

@@ -258,6 +258,7 @@ def test_faces_of_a_video_are_seen(browser: Any, photos: Path, tmp_path: Path) -
         for emotion, track, strongest in (("angry", 0, 0), ("happy", 1, 2)):
             page.get_by_label(emotion, exact=True).check()
             assert page.locator("#faces button").count() == 12
+            assert page.locator("#faces small").nth(7).inner_text() == "clip.mp4 0:03"
             page.locator("#faces button").nth(7).click()
             assert f"track {track}" in page.locator("#face-facts").inner_text()
             colour = page.locator("#face-picture").evaluate(MIDDLE)

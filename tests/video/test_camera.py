@@ -172,6 +172,13 @@ def test_what_cannot_be_opened_is_one_line(source: str | int, error: type[Except
     assert "secret" not in str(raised.value)
 
 
+def test_a_stream_that_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed: pip install 'fer-deploy[video]'")
+    monkeypatch.setattr("fer_deploy.video.camera._OPEN_S", 0.5)
+    with pytest.raises(CameraError, match=r"24986 cannot be opened as a stream: nothing came for 0.5 s"):
+        Camera.open("udp://127.0.0.1:24986")
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [

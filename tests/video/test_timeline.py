@@ -9,7 +9,7 @@ from PIL import Image
 from fer_deploy.errors import OutputError, UsageError
 from fer_deploy.inference.predictions import Prediction
 from fer_deploy.reporting.annotation import COLOURS
-from fer_deploy.video.timeline import CHARTS, Timeline
+from fer_deploy.video.timeline import CHARTS, MOST_POINTS, Timeline
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'fer-deploy[train]'")
 
@@ -49,6 +49,20 @@ def test_without_a_track_there_is_no_file(tmp_path: Path) -> None:
             timeline.write(row)
     assert not timeline.drawn
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_camera_of_days_takes_no_more_memory_than_a_chart_can_show(tmp_path: Path) -> None:
+    timeline = Timeline(str(tmp_path / "x.png"))
+    for row in rows(3, 0, 5 * MOST_POINTS):
+        timeline.write(row)
+    (track,) = timeline._tracks.values()
+    times = [time_s for time_s, *_ in track.points]
+    assert MOST_POINTS / 2 <= len(times) <= MOST_POINTS
+    assert track.seen == 5 * MOST_POINTS
+    distances = np.diff(times)
+    assert times[0] == 0
+    assert distances.min() == distances.max() == 4  # seconds: of eight pictures, one
+    assert times[-1] >= 5 * MOST_POINTS / 2 - 4
 
 
 def test_what_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:

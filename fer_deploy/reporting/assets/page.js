@@ -143,8 +143,9 @@ function tile(place) {
   const picture = row.picture
     ? element("img", { src: "data:image/webp;base64," + row.picture, alt: "", loading: "lazy", decoding: "async" })
     : element("span", { class: "blank" }, "no picture");
-  const made = element("button", { type: "button", title: row.path, "aria-label": `${labels[row.emotion]}, ${sure(row)}, ${row.path}` }, picture,
-    element("b", { class: "l" + row.emotion }, `${labels[row.emotion]} ${Math.round(100 * row.confidence)} %`), element("small", {}, baseName(row.path)));
+  const when = "time" in row ? ` ${clock(row.time)}` : "";
+  const made = element("button", { type: "button", title: row.path + when, "aria-label": `${labels[row.emotion]}, ${sure(row)}, ${row.path}${when}` }, picture,
+    element("b", { class: "l" + row.emotion }, `${labels[row.emotion]} ${Math.round(100 * row.confidence)} %`), element("small", {}, baseName(row.path) + when));
   made.addEventListener("click", () => open(place));
   return made;
 }
