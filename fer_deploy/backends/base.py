@@ -52,6 +52,7 @@ class Backend(ABC):
         format: Of the bundle's files that it runs.
         modules: What must be importable, the runtime itself first; ``a|b`` where one of them will do.
         aliases: Other words for its precisions.
+        tta: How more than one look at a picture makes its answer (``flip``); None where one does.
         default_batch: Pictures per batch that suit it where nothing was measured.
         settings: What it does with what the user leaves open; to be set before ``open``.
         effective: After open: the type that the runtime really computes in.
@@ -67,6 +68,7 @@ class Backend(ABC):
     format: ClassVar[str] = "onnx"
     modules: ClassVar[tuple[str, ...]] = ()
     aliases: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    tta: ClassVar[str | None] = None
     default_batch: ClassVar[int] = 64
 
     def __init__(

@@ -65,9 +65,22 @@ def decide(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: s
 
 
 def open_backend(
-    bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: str = AUTO, threads: int | None = None
+    bundle: Bundle,
+    backend: str = AUTO,
+    precision: str = AUTO,
+    device: str = AUTO,
+    threads: int | None = None,
+    tta: str | None = None,
 ) -> Backend:
-    """Chooses a backend and opens it with the settings of ``settle``; see ``Backend.open`` for what it raises."""
+    """Chooses a backend and opens it with the settings of ``settle``; see ``Backend.open`` for what it raises.
+
+    With ``tta="flip"`` it answers with the mean of what it gives for a picture and for its mirror image.
+    """
+    if tta is not None:
+        from fer_deploy.backends.mirrored import check_tta, with_tta
+
+        check_tta(tta)
+        return with_tta(open_backend(bundle, backend, precision, device, threads), tta)
     choice = choose(bundle, backend, precision, device)
     opened = backend_class(choice.backend)(bundle, choice.precision, choice.device, threads)
     opened.settings = settle(bundle, choice, threads)

@@ -49,7 +49,7 @@ def refuse(camera: str | None, given: Mapping[str, object]) -> None:
 def watch_camera(
     source: str,
     seconds: str | None,
-    model: tuple[str, str, str, str, int | None],
+    model: tuple[str, str, str, str, int | None, str | None],
     faces: tuple[str, int | None, str],
     every: str | None,
     smooth: float | None,
@@ -63,7 +63,7 @@ def watch_camera(
     Args:
         source: See ``Camera.open``.
         seconds: For how long, as ``duration`` takes it; None until it is interrupted.
-        model: Bundle, backend, precision, device, threads.
+        model: Bundle, backend, precision, device, threads, test-time augmentation.
         faces: How pictures are taken, the smallest face, and what looks for faces.
         every: Which pictures are looked at; None for as many as can be.
         smooth: In seconds; None for the usual.
@@ -84,7 +84,7 @@ def watch_camera(
     from fer_deploy.video.camera import Camera
 
     warnings.filterwarnings("ignore", module="PIL")
-    limit, (bundle, backend, precision, device, threads) = duration(seconds), model
+    limit, (bundle, backend, precision, device, threads, tta) = duration(seconds), model
     outputs = _outputs(source, files, overwrite, as_json)
     look, photos = _look(*faces, threads)
     on_stdout = sys.stdout.isatty() and (as_json or files["output"] == "-")
@@ -92,7 +92,7 @@ def watch_camera(
         reader = _reader(camera, look, every, smooth, limit)
         if annotate := files["annotate"]:
             outputs.record(annotate, reader)
-        with open_backend(Bundle.load(bundle), backend, precision, device, threads) as opened:
+        with open_backend(Bundle.load(bundle), backend, precision, device, threads, tta) as opened:
             summary = Summary(opened)
             if files["report"]:
                 outputs.report(files["report"], opened, summary)

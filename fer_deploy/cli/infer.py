@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_deploy.cli.options import BackendOption, BundleOption, DeviceOption, JsonOption, PrecisionOption, ThreadsOption
+from fer_deploy.cli.options import (
+    BackendOption,
+    BundleOption,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    ThreadsOption,
+    TtaOption,
+)
 from fer_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +50,7 @@ def infer(
     precision: PrecisionOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    tta: TtaOption = None,
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Pictures per batch; what bench --tune found if not given.")
     ] = None,
@@ -142,7 +151,7 @@ def infer(
 
         given = {"PATH": paths, "--batch": batch, "--resume": resume, "--copy-to": copy_to, "--list": list_paths}
         refuse(camera, given | {"--only": only, "--min-confidence": min_confidence})
-        model, faces = (bundle, backend, precision, device, threads), (face, smallest_face, detector)
+        model, faces = (bundle, backend, precision, device, threads, tta), (face, smallest_face, detector)
         files = {"output": output, "annotate": annotate, "plot": plot, "report": report}
         failed = watch_camera(str(camera), seconds, model, faces, every, smooth, files, overwrite, as_json, quiet)
         if strict and failed:
@@ -172,12 +181,12 @@ def infer(
     if plot is not None:
         outputs.plot(plot)
     sources, reader, clips = _sources(paths, face, smallest_face, threads, every, smooth, detector)
-    with open_backend(Bundle.load(bundle), backend, precision, device, threads) as opened:
+    with open_backend(Bundle.load(bundle), backend, precision, device, threads, tta) as opened:
         summary = Summary(opened)
         taken = face if smallest_face is None else f"{face}, from {smallest_face} pixels"
         if reader is not None and detector != "auto" and reader.chosen is not None:
             taken += f", found by {reader.chosen.label}"
-        outputs.begin(opened, {"face": taken, **clips.settings()})
+        outputs.begin(opened, {"face": taken, **clips.settings(), **({"tta": tta} if tta else {})})
         if report is not None:
             outputs.report(report, opened, summary)
         if as_json:

@@ -22,6 +22,12 @@ SkipBadOption = Annotated[
 ]
 _BUNDLE = f"A bundle's folder, or the name of one that ships: {', '.join(shipped_names())}."
 BundleOption = Annotated[str, typer.Option("--bundle", help=_BUNDLE)]
+TtaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tta", metavar="flip", help="Average each answer with that to the mirror image; takes twice as long."
+    ),
+]
 BundleArgument = Annotated[str, typer.Argument(help=_BUNDLE)]
 BackendOption = Annotated[str, typer.Option("--backend", help="auto, openvino, onnx, keras or trt.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, fp16, int8; bf16 on openvino.")]

@@ -183,7 +183,8 @@ class Outputs:
         def about() -> dict[str, str]:
             told = {
                 "read": printable(" ".join(self._paths)),
-                "model": f"{backend.bundle.name}, {backend.precision}",
+                "model": f"{backend.bundle.name}, {backend.precision}"
+                + (f", --tta {backend.tta}" if backend.tta else ""),
                 "computed by": f"{backend.runtime} on {backend.device}",
             }
             left_out = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.skipped.items()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_deploy.cli.options import BundleArgument, JsonOption, ThreadsOption
+from fer_deploy.cli.options import BundleArgument, JsonOption, ThreadsOption, TtaOption
 from fer_deploy.cli.progress import progress_bar, stages
 from fer_deploy.errors import UsageError
 
@@ -58,6 +58,7 @@ def verify(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures per batch.")] = 64,
     threads: ThreadsOption = None,
+    tta: TtaOption = None,
     record: Annotated[bool, typer.Option("--record", help="Keep the result for infer and bench.")] = False,
     report: Annotated[Path | None, typer.Option("--report", help="A folder for tables and pictures.")] = None,
     as_json: JsonOption = False,
@@ -82,6 +83,7 @@ def verify(
       fer-deploy verify bundle/ --backend openvino --json > verify.json
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # Keras runs on the CPU: leave the GPU to the others
+    from fer_deploy.backends.mirrored import check_tta
     from fer_deploy.bundle import Bundle
     from fer_deploy.cli.verify_table import print_tables
     from fer_deploy.evaluation.forms import select
@@ -89,14 +91,19 @@ def verify(
     from fer_deploy.evaluation.self_test import self_test
     from fer_deploy.evaluation.verification import verify as run
 
+    check_tta(tta)
     loaded = Bundle.load(bundle)
     selection = select(backend, precision, require)
     if data is None:
-        _only_with_data(target=target, tolerance=tolerance, max_drift=max_drift, record=record, report=report)
+        _only_with_data(target=target, tolerance=tolerance, max_drift=max_drift, record=record, report=report, tta=tta)
         with stages() as progress:
             outcome = self_test(loaded, selection, Options(batch, threads, device, progress))
         about: dict[str, object] = {"source": "built in"}
     else:
+        if record and tta:
+            raise UsageError(
+                "--record is for answers to single pictures, which infer gives: leave --record or --tta out"
+            )
         if report:
             from fer_deploy.evaluation.report import check_report
 
@@ -104,7 +111,7 @@ def verify(
         gate = _gate(loaded, target, tolerance, max_drift)
         partition = _read(data, _PARTITION[split])
         with stages() as progress:
-            options = Options(batch, threads, device, progress)
+            options = Options(batch, threads, device, progress, tta)
             outcome = run(loaded, partition, _PARTITION[split], selection, gate, options)
         about = {"source": str(data), "sha256": partition.fingerprint()}
     if as_json:
@@ -169,6 +176,7 @@ def _as_json(bundle: Bundle, outcome: Verification, about: dict[str, object]) ->
         "machine": machine_info(),
         "bundle": {"path": bundle.address, "name": bundle.name, "source_sha256": bundle.source_sha256},
         "data": {**about, "split": outcome.split, "n": outcome.n, "ground": ground.source, "notes": list(ground.notes)},
+        "tta": outcome.tta,
         "gate": outcome.limits,
         "rows": [row.as_dict() for row in outcome.rows],
         "failures": list(outcome.failures),

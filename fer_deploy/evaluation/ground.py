@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from fer_deploy.backends.base import Images, Probabilities
+from fer_deploy.backends.mirrored import with_tta
 from fer_deploy.bundle import Bundle
 from fer_deploy.data.fer2013 import PRIVATE, PUBLIC
 from fer_deploy.errors import MissingDependencyError, UnavailableError, UsageError
@@ -36,7 +37,9 @@ class Ground:
     notes: tuple[str, ...]
 
 
-def ground_of(bundle: Bundle, images: Images, batch: int, threads: int | None, count: Count) -> Ground:
+def ground_of(
+    bundle: Bundle, images: Images, batch: int, threads: int | None, count: Count, tta: str | None = None
+) -> Ground:
     """Runs Keras over the pictures, or takes its recorded answers to just these where it is not installed.
 
     Args:
@@ -45,6 +48,7 @@ def ground_of(bundle: Bundle, images: Images, batch: int, threads: int | None, c
         batch: Pictures per batch.
         threads: Of Keras's framework; None leaves it alone.
         count: Called with the number of pictures done.
+        tta: Of ``Options``; what is recorded are answers to single pictures, so Keras must run then.
 
     Raises:
         UsageError: Keras is not installed and nothing is recorded of these pictures.
@@ -52,12 +56,16 @@ def ground_of(bundle: Bundle, images: Images, batch: int, threads: int | None, c
         BackendError: Keras cannot run the model.
         ModelError: What Keras gives are no probabilities.
     """
-    outputs = read_outputs(bundle)
+    outputs = read_outputs(bundle) if tta is None else None
     recorded = None if outputs is None else recorded_answers(outputs, images)
     try:
-        with open_form(bundle, KERAS, threads=threads) as backend:
+        with with_tta(open_form(bundle, KERAS, threads=threads), tta) as backend:
             measured = measure(backend, images, batch, count)
     except (MissingDependencyError, UnavailableError) as error:
+        if tta is not None:
+            raise UsageError(
+                f"With --tta {tta} Keras must run, as the bundle's record has no such answers: {error}"
+            ) from error
         if recorded is None:
             raise UsageError(
                 f"There is nothing to compare with. {str(error).rstrip('.')}; and the bundle has no recorded Keras "

@@ -9,6 +9,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from fer_deploy.backends.base import Images, Probabilities
+from fer_deploy.backends.mirrored import with_tta
 from fer_deploy.backends.registry import backend_class
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import BackendError, MissingDependencyError, ModelError, UnavailableError
@@ -38,12 +39,14 @@ class Options:
         threads: Threads of the runtimes; None leaves it to them.
         device: ``auto``, ``cpu``, ``cuda``, ...
         progress: Told how far it is.
+        tta: ``flip`` for the mean of the answers to a picture and to its mirror image.
     """
 
     batch: int = 64
     threads: int | None = None
     device: str = AUTO
     progress: Progress = lambda text, done, total: None
+    tta: str | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def _examine(
     try:
         options.progress(str(form), 0, len(images))
         opened, instead = open_or_simulate(bundle, form, options.device, options.threads)
-        with opened as backend:
+        with with_tta(opened, options.tta) as backend:
             count = lambda done: options.progress(str(form), done, len(images))  # noqa: E731
             measured = measure(backend, images, options.batch, count)
     except (MissingDependencyError, UnavailableError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Verification:
         ground: What they were compared with.
         limits: The gate, for JSON.
         failures: One line for each form that failed or is required and did not run; none where all is well.
+        tta: How more than one look at a picture made its answer; None where one did.
     """
 
     split: str
@@ -37,6 +38,7 @@ class Verification:
     ground: Ground
     limits: dict[str, Any]
     failures: tuple[str, ...]
+    tta: str | None = None
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -84,7 +86,7 @@ def verify(
 
     if ground is None:
         count(0)
-        ground = ground_of(bundle, images, options.batch, options.threads, count)
+        ground = ground_of(bundle, images, options.batch, options.threads, count, options.tta)
 
     def judge(form: Form, comparison: Comparison) -> tuple[str, ...]:
         accuracy = comparison.score.accuracy if comparison.score else float("nan")
@@ -92,7 +94,7 @@ def verify(
         return gate.failures(form.precision, accuracy, drift, comparison.agreement)
 
     examined = examine(bundle, selection, images, partition.labels, ground, judge, options)
-    return conclude(split, len(images), examined, ground, gate.as_dict(), selection)
+    return replace(conclude(split, len(images), examined, ground, gate.as_dict(), selection), tta=options.tta)
 
 
 def conclude(

@@ -11,7 +11,9 @@ def ground_line(verification: Verification) -> str:
     """Names what the forms were compared with."""
     ground = verification.ground
     if ground.measured is not None:
-        return f"Compared with {ground.measured.runtime}, which ran here"
+        tta = verification.tta
+        twice = f"; --tta {tta}: every answer is the mean of those to a picture and to its mirror image" if tta else ""
+        return f"Compared with {ground.measured.runtime}, which ran here{twice}"
     if verification.split == SPLIT:
         return "Compared with Keras's answers that the bundle holds"
     return "Compared with Keras's answers that the bundle holds; Keras itself did not run"

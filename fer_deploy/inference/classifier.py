@@ -71,6 +71,7 @@ class Classifier:
         device: str = AUTO,
         threads: int | None = None,
         detector: Detector | str | os.PathLike[str] = AUTO,
+        tta: str | None = None,
     ) -> Self:
         """Loads a bundle's model into a backend.
 
@@ -82,15 +83,16 @@ class Classifier:
             threads: Threads of the runtime; ``None`` leaves it to the backend.
             detector: What finds faces in photos: ``centerface``, ``yunet``, an ONNX file of either, an object of your
                 own (``faces.search.Detector``), or ``auto``. It is loaded for the first photo.
+            tta: ``flip`` for the mean of the answers to a face and to its mirror image, in twice the time.
 
         Raises:
-            UsageError: There is no such backend.
+            UsageError: There is no such backend, or no such ``tta``.
             BundleError: The bundle is missing or damaged, or lacks the precision.
             MissingDependencyError: The backend's runtime is not installed.
             BackendError: The backend does not use what was asked for.
         """
         loaded = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-        return cls(open_backend(loaded, backend, precision, device, threads), detector)
+        return cls(open_backend(loaded, backend, precision, device, threads, tta), detector)
 
     def predict(
         self,

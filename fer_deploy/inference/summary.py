@@ -112,6 +112,7 @@ class Summary:
             "effective": backend.effective,
             "device": backend.device,
             "runtime": backend.runtime,
+            "tta": backend.tta,
             "n": self.done,
             "photos": self.photos,
             "faces": self.faces,
@@ -138,10 +139,11 @@ class Summary:
         ]
         backend = self._backend
         computed = "" if backend.effective == backend.precision else f", computed in {backend.effective}"
+        twice = f", --tta {backend.tta}" if backend.tta else ""
         earlier = f" ({self.earlier:,} of them done before)" if self.earlier else ""
         lines.append(
             f"{_count(self.done, 'picture')}{earlier} in {self.seconds:.2f} s, {self.images_per_s:.0f} images/s "
-            f"({backend.runtime}, {backend.precision}{computed}, {backend.device})"
+            f"({backend.runtime}, {backend.precision}{computed}, {backend.device}{twice})"
         )
         if self.photos:
             none = f", none in {self.no_face:,}" if self.no_face else ""

@@ -118,6 +118,9 @@ def test_resuming(infer: Infer, photos: Path, tmp_path: Path) -> None:
     output.write_text(whole[: len(whole) // 2])
     refused(infer(photos, "--output", output), "exists already; choose another name, add --resume to go on with it")
     refused(infer(photos, "--output", output, "--resume", "--backend", "onnx"), "was begun with backend openvino")
+    refused(
+        infer(photos, "--output", output, "--resume", "--tta", "flip"), "was begun with tta not given, and now it is"
+    )
     (photos / "a/000-new.png").write_bytes((photos / "a/00.png").read_bytes())
     refused(infer(photos, "--output", output, "--resume"), "files were added")
     assert output.read_text() == whole[: len(whole) // 2]

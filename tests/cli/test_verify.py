@@ -190,3 +190,24 @@ def test_a_simulation_is_marked_and_the_table_stays_narrow(
     assert told["simulated"] is ("TensorRT" not in told["runtime"])
     assert ("simulated" in row, row.split()[-1]) == (told["simulated"], "FAILED")
     assert len(row.rstrip()) <= 100
+
+
+def test_two_looks_are_told_and_never_recorded(command: Command, tiny_bundle: Bundle, data: Path) -> None:
+    once = json.loads(command(tiny_bundle.path, "--data", data, *FAST, "--json").out)
+    twice = json.loads(command(tiny_bundle.path, "--data", data, *FAST, "--tta", "flip", "--json").out)
+    assert (once["tta"], twice["tta"]) == (None, "flip")
+    for row in twice["rows"]:  # beside Keras's own mean
+        assert row["agreement"] == 1
+        assert row["max_abs_difference"] < 1e-4
+    assert twice["rows"][0]["ece"] != once["rows"][0]["ece"]
+    assert (
+        "--tta flip: every answer is the mean" in command(tiny_bundle.path, "--data", data, *FAST, "--tta", "flip").out
+    )
+    for options, reason in (
+        (("--data", data, "--tta", "rotate"), "no test-time augmentation 'rotate'"),
+        (("--data", data, "--tta", "flip", "--record"), "leave --record or --tta out"),
+        (("--tta", "flip"), "--tta: only with --data"),
+    ):
+        done = command(tiny_bundle.path, *FAST, *options)
+        assert done.code == 2
+        assert reason in done.err
