@@ -64,15 +64,16 @@ class Candidates:
         boxes[:, :2] += shift
         return Candidates(boxes, self.scores, self.landmarks * np.float32(scale) + shift)
 
-    def distinct(self, inside: float = 1.0) -> Candidates:
+    def distinct(self, inside: float = 1.0, most: int | None = None) -> Candidates:
         """Leaves of those that overlap only the best; the best come first.
 
         Args:
             inside: A box of which more than this lies in a better one goes, too: half a face is like a face.
+            most: No more than so many; None for all. It also bounds the time for a picture that is faces all over.
         """
         left = np.argsort(-self.scores, kind="stable")
         kept: list[int] = []
-        while len(left):
+        while len(left) and (most is None or len(kept) < most):
             kept.append(int(left[0]))
             union, smaller = shared(self.boxes[left[0]], self.boxes[left[1:]])
             left = left[1:][(union <= OVERLAP) & (smaller <= inside)]

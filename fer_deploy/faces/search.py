@@ -100,7 +100,7 @@ class TwoLooks(Detector):
         canvas = np.zeros((1, height, width, 3), np.uint8)
         canvas[0, : reduced.height, : reduced.width] = np.asarray(reduced)
         (found,) = self._look(canvas, self.sight.first_floor, hint)
-        return found.distinct().take(slice(_MOST)).moved(image.width / reduced.width)
+        return found.distinct(most=_MOST).moved(image.width / reduced.width)
 
     def _scale(self, image: Image.Image) -> float:
         return min(self.sight.first_face / self.smallest, FIRST_SIDE / max(image.size), 1.0)

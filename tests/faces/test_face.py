@@ -38,6 +38,12 @@ def test_half_a_face_in_a_better_one_goes_only_if_wanted() -> None:
     assert found.distinct(inside=0.7).boxes.tolist() == [[0, 0, 20, 20]]
 
 
+def test_no_more_than_so_many_and_those_are_the_best() -> None:
+    many = candidates([[20 * n, 0, 10, 10] for n in range(50)], list(np.linspace(0.1, 0.9, 50)))
+    assert many.distinct(most=3).scores == pytest.approx(many.distinct().scores[:3])
+    assert len(many.distinct(most=100)) == 50
+
+
 def test_none_stay_none() -> None:
     none = candidates([[0, 0, 1, 1]], [0.5]).take([])
     assert len(none.distinct()) == 0
