@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fer_deploy.reporting.sorting import Copies
     from fer_deploy.video.annotation import AnnotatedVideos
     from fer_deploy.video.live import LiveReader
+    from fer_deploy.video.recording import LiveRecording
     from fer_deploy.video.timeline import Timeline
 
 _SHOWN = 50
@@ -73,6 +74,7 @@ class Outputs:
         self._copies: Copies | None = None
         self._annotated: Annotated | None = None
         self._videos: AnnotatedVideos | None = None
+        self._recording: LiveRecording | None = None
         self._timeline: Timeline | None = None
         self._copied_to = self._annotated_to = self._plotted_to = self._page = self._recorded_to = ""
         if self._file is not None:
@@ -165,8 +167,8 @@ class Outputs:
         """Adds a video of what a camera shows, annotated."""
         from fer_deploy.video.recording import LiveRecording
 
-        self.targets.append(LiveRecording(file, reader, self._overwrite))
-        self._recorded_to = file
+        self._recording, self._recorded_to = LiveRecording(file, reader, self._overwrite), file
+        self.targets.append(self._recording)
 
     def plot(self, file: str) -> None:
         """Adds a plot of videos over time."""
@@ -203,8 +205,10 @@ class Outputs:
             lines.append(_copied(self._annotated.written + videos, self._annotated.gone, self._annotated_to))
         elif self._videos is not None:
             lines.append(f"annotated: {self._annotated_to}")
-        if self._recorded_to:
-            lines.append(f"recorded: {self._recorded_to}")
+        if self._recording is not None:
+            lines.append(
+                f"recorded: {self._recorded_to}" if self._recording.written else "no recording: no picture came"
+            )
         if self._timeline is not None:
             lines.append(
                 f"plot: {self._plotted_to}" if self._timeline.drawn else "no plot: no face was followed in a video"

@@ -40,7 +40,7 @@ class LiveReader:
         pixels: The picture whose rows came last: uint8 (H, W, 3), RGB.
         scale: By which boxes are divided to lie in it.
         last: Its rows.
-        age_s: How old it was when they were there.
+        age_s: How long before they were there it had come from the camera.
 
     Raises:
         UsageError: ``every`` or ``smooth_s`` makes no sense.

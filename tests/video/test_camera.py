@@ -133,6 +133,9 @@ def test_what_was_looked_at_is_recorded_with_its_boxes(live: Live, backend: Back
     assert [path.name for path in target.parent.iterdir()] == ["x.mp4"]
     with live(SQUARES) as camera:
         reader = LiveReader(camera, Squares().detect)
+        with LiveRecording(str(tmp_path / "new/none.mp4"), reader) as nothing:
+            assert nothing.written == 0
+        assert [path.name for path in target.parent.iterdir()] == ["x.mp4"]
         for name, error in (("x.mkv", UsageError), (str(target), OutputError)):
             with pytest.raises(error):
                 LiveRecording(name, reader)
