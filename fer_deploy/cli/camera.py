@@ -95,7 +95,7 @@ def watch_camera(
         with open_backend(Bundle.load(bundle), backend, precision, device, threads, tta) as opened:
             summary = Summary(opened)
             if files["report"]:
-                outputs.report(files["report"], opened, summary)
+                outputs.report(files["report"], opened, summary, reader)
             try:
                 with exit_codes(False), _ended_by_signals(camera.stop), line(reader, quiet or on_stdout) as draw:
                     run(Sources([reader.source]), opened, outputs.targets, summary, 1, draw)
@@ -126,8 +126,9 @@ def duration(text: str | None) -> float | None:
 def _outputs(source: str, files: Mapping[str, str | None], overwrite: bool, as_json: bool) -> Outputs:
     """Makes what the rows go to, and refuses what cannot be, before a camera is opened."""
     from fer_deploy.cli.outputs import Outputs
+    from fer_deploy.video.camera import name_of
 
-    outputs = Outputs([f"camera {source}"], files["output"], overwrite, False, as_json, False, live=True)
+    outputs = Outputs([name_of(source)], files["output"], overwrite, False, as_json, False, live=True)
     if annotate := files["annotate"]:
         from fer_deploy.video.recording import check_recording
 

@@ -177,8 +177,8 @@ class Outputs:
         self._timeline, self._plotted_to = Timeline(file, self._overwrite or self._resumes), file
         self.targets.append(self._timeline)
 
-    def report(self, file: str, backend: Backend, summary: Summary) -> None:
-        """Adds the page."""
+    def report(self, file: str, backend: Backend, summary: Summary, reader: LiveReader | None = None) -> None:
+        """Adds the page; ``reader`` has the pictures that are of a camera."""
         from fer_deploy.inference.summary import printable
         from fer_deploy.reporting.page import Page
 
@@ -193,7 +193,8 @@ class Outputs:
             return {**told, "left out": left_out} if left_out else told
 
         self._page = file
-        self.targets.append(Page(file, about, self._overwrite or self._resumes))
+        picture = None if reader is None else reader.small_picture
+        self.targets.append(Page(file, about, self._overwrite or self._resumes, picture=picture))
 
     def lines(self) -> list[str]:
         """Tells what was written where."""

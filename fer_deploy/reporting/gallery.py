@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -46,11 +46,19 @@ class Gallery:
         self._half = shown // 2
         self._unsure: list[tuple[float, int, Prediction]] = []  # a heap whose first is the surest
         self._others: list[tuple[int, Prediction]] = []
+        self._pictures: dict[int, bytes] = {}  # of those two, by number
         self._passed = 0
         self._chance = random.Random(0)
 
-    def add(self, prediction: Prediction) -> None:
-        """Keeps a row with an emotion, or drops it."""
+    def add(self, prediction: Prediction, picture: bytes | None = None) -> None:
+        """Keeps a row with an emotion, or drops it.
+
+        Args:
+            prediction: The row.
+            picture: Its small picture as a WebP file, where there will be no file to make it from.
+        """
+        if picture is not None:
+            self._pictures[self.seen] = picture
         entry = (-(prediction.confidence or 0), self.seen, prediction)
         self.seen += 1
         if len(self._unsure) < self._half:
@@ -60,27 +68,36 @@ class Gallery:
         self._passed += 1
         if len(self._others) < self._half:
             self._others.append((number, surer))
-        elif (place := self._chance.randrange(self._passed)) < self._half:  # so that each stays equally likely
-            self._others[place] = (number, surer)
+            return
+        if (place := self._chance.randrange(self._passed)) < self._half:  # so that each stays equally likely
+            dropped, self._others[place] = self._others[place][0], (number, surer)
+            number = dropped
+        self._pictures.pop(number, None)
 
     def rows(self) -> list[Prediction]:
         """Gives the kept rows in the order in which they came."""
+        return [row for _, row in self._kept()]
+
+    def _kept(self) -> list[tuple[int, Prediction]]:
         kept = [(number, row) for _, number, row in self._unsure] + self._others
-        return [row for _, row in sorted(kept, key=lambda each: each[0])]
+        return sorted(kept, key=lambda each: each[0])
 
     def as_json(self, page: Path) -> list[dict[str, Any]]:
-        """Gives what the page's script takes, the small pictures made now from the files.
+        """Gives what the page's script takes, the small pictures that are not there made now from the files.
 
         Args:
             page: Where the page will lie, which links to pictures start from.
         """
-        rows = self.rows()
+        kept = self._kept()
+        rows = [row for _, row in kept]
         shown = [_entry(row, page) for row in rows]
+        there = [(index, self._pictures[number]) for index, (number, _) in enumerate(kept) if number in self._pictures]
+        missing = sorted(set(range(len(rows))).difference(index for index, _ in there))
         side = next(side for most, side in SIDES if len(rows) <= most or most == SIDES[-1][0])
-        photos = [list(group) for _, group in groupby(range(len(rows)), key=lambda index: rows[index].path)]
+        photos = [list(group) for _, group in groupby(missing, key=lambda index: rows[index].path)]
         photos.sort(key=lambda group: min(rows[index].confidence or 0 for index in group))  # those to check come first
         left = MOST_BYTES
-        for pictures in _made([[(index, rows[index]) for index in group] for group in photos], side):
+        for pictures in chain([there], _made([[(index, rows[index]) for index in group] for group in photos], side)):
             for index, picture in pictures:
                 left -= len(picture)
                 if left < 0:

@@ -36,6 +36,7 @@ class Page:
         about: Called in the end: what the page tells of the run, as name and text.
         overwrite: Whether a file that exists already is replaced.
         shown: How many faces it shows at most.
+        picture: Gives the small picture of a row as it comes, where there will be no file to make it from.
 
     Raises:
         UsageError: The name has another ending.
@@ -48,9 +49,10 @@ class Page:
         about: Callable[[], Mapping[str, str]] = dict,
         overwrite: bool = False,
         shown: int = SHOWN,
+        picture: Callable[[Prediction], bytes] | None = None,
     ) -> None:
         self.target = Path(target)
-        self._about = about
+        self._about, self._picture = about, picture
         if self.target.suffix.lower() not in _SUFFIXES:
             raise UsageError(f"The report {str(target)!r} must end in .html")
         check_new(target, overwrite)
@@ -63,7 +65,7 @@ class Page:
         """Takes a row."""
         self._counts.add(prediction)
         if prediction.emotion is not None:
-            self._gallery.add(prediction)
+            self._gallery.add(prediction, None if self._picture is None else self._picture(prediction))
 
     def __enter__(self) -> Self:
         return self

@@ -91,7 +91,7 @@ class Camera:
         place = f"/dev/video{int(text)}" if text.isdecimal() else text
         if os.path.isfile(place):  # noqa: PTH113
             raise UsageError(f"{text} is a file: give it without --camera")
-        name = f"camera {int(text)}" if text.isdecimal() else _without_password(text)
+        name = name_of(text)
         is_device = text.isdecimal() or _is_device(place)
         try:
             if is_device:
@@ -183,10 +183,12 @@ def _is_device(path: str) -> bool:
         return path.startswith("/dev/")
 
 
-def _without_password(address: str) -> str:
-    """Gives an address without user and password, which must not end up in tables."""
-    host = urlsplit(address).netloc if "://" in address else ""
-    return address.replace(host, host.rpartition("@")[2], 1) if "@" in host else address
+def name_of(source: str) -> str:
+    """Says what rows call a source: an address without user and password, which must not end up in tables."""
+    if source.isdecimal():
+        return f"camera {int(source)}"
+    host = urlsplit(source).netloc if "://" in source else ""
+    return source.replace(host, host.rpartition("@")[2], 1) if "@" in host else source
 
 
 def _reason(name: str, place: str, error: Exception, is_device: bool) -> str:

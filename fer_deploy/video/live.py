@@ -23,6 +23,7 @@ from fer_deploy.video.every import Every
 from fer_deploy.video.smoothing import DEFAULT_S
 
 _NO_ROWS: Final = np.zeros((0, NUM_CLASSES), np.float32)
+_SMALL: Final = 128
 _BLANK: Final = np.zeros((480, 640, 3), np.uint8)
 
 
@@ -91,6 +92,14 @@ class LiveReader:
             yield self.last
         if reason := self.camera.trouble or self._follower.trouble:
             yield [Prediction.failed(self.camera.name, reason)]
+
+    def small_picture(self, row: Prediction) -> bytes:
+        """Makes a WebP file of a face in the picture whose rows came last."""
+        from PIL import Image
+
+        from fer_deploy.reporting.pictures import thumbnail
+
+        return thumbnail(Image.fromarray(self.pixels), row.box, 1 / self.scale, _SMALL)
 
 
 def _run(backend: Backend, strip: NDArray[np.uint8]) -> NDArray[np.float32]:

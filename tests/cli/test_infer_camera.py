@@ -94,6 +94,7 @@ def test_ctrl_c_ends_it_with_whole_files_and_a_summary(stream: Path, tiny_bundle
         assert len(list(copy.moments())) == len(rows)
     assert plot.stat().st_size > 1000
     assert f'"faces":{len(rows)},' in page.read_text()
+    assert page.read_text().count('"picture":"') == len(rows)
     for part in ("pictures/s", "ms old", "1 face", " %", "\x1b[2K"):  # the line, and that it is rewritten
         assert part in said
     assert f"{len(rows)} pictures in" in said

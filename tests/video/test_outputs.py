@@ -107,6 +107,16 @@ def test_of_a_video_that_is_damaged_or_gone_what_can_be_had(encode: Encode, back
     assert shown(rows, tmp_path / "r.html") == [None] * len(rows)
 
 
+def test_pictures_that_are_given_are_kept_as_long_as_their_rows(tmp_path: Path) -> None:
+    gallery = Gallery(shown=20)
+    for number in range(300):
+        gallery.add(Prediction("camera 0", "happy", (37 * number % 300) / 300, frame=number), str(number).encode())
+    entries = gallery.as_json(tmp_path / "r.html")
+    found = [int(base64.b64decode(entry["picture"])) for entry in entries]
+    assert found == [row.frame for row in gallery.rows()]
+    assert len(found) == len(gallery._pictures) == 20
+
+
 @pytest.mark.parametrize(("suffix", "method"), [("mp4", 8), ("mp4", 0), ("mkv", 8), ("avi", 8), ("ts", 8)])
 def test_in_an_archive_it_is_as_outside(
     encode: Encode, backend: Backend, tmp_path: Path, suffix: str, method: int
