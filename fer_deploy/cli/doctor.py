@@ -56,7 +56,7 @@ def doctor(
         found = check_up(loaded, report, threads)
     lacking = found.lacking(wanted)
     if as_json:
-        print(json.dumps({**found.as_json(), "missing": lacking}, indent=2))
+        print(json.dumps({**found.as_json(), "detectors": _detectors(), "missing": lacking}, indent=2))
     else:
         _print(found, loaded)
     for line in lacking:
@@ -75,6 +75,8 @@ def _print(found: Checkup, bundle: Bundle) -> None:
     for line in _gpus(found.machine):
         console.print(f"GPU     {line}")
     files = ", ".join(f"{a.format} {a.precision}{' ' + a.target if a.target else ''}" for a in bundle.artefacts)
+    for name, reason in _detectors().items():
+        console.print(f"Faces   {name}: {printable(reason) or 'is there'}")
     console.print(f"Bundle  {printable(bundle.name)} ({printable(str(bundle.path))}): {files}\n")
     console.print(_table(found))
     console.print()
@@ -87,6 +89,21 @@ def _print(found: Checkup, bundle: Bundle) -> None:
     console.print(f"auto takes {choice.backend} {choice.precision} on {choice.device}: {found.decision.reason}")
     console.print(f"with {found.settings}")
     console.print(_self_test(found))
+
+
+def _detectors() -> dict[str, str]:
+    """Gives for each detector of faces why it is not there; nothing if it is."""
+    from fer_deploy.errors import FerDeployError
+    from fer_deploy.faces.detectors import NAMES, choose
+
+    found = {}
+    for name in NAMES[1:]:
+        try:
+            choose(name)
+            found[name] = ""
+        except FerDeployError as error:
+            found[name] = str(error)
+    return found
 
 
 def _cpu(machine: dict[str, Any]) -> str:

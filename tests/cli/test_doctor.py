@@ -43,6 +43,8 @@ def test_the_table(tiny_bundle: Bundle) -> None:
     assert lines[0].startswith("CPU     ")
     assert "usable cores, class" in lines[0]
     assert lines[1].startswith("GPU     ")
+    assert lines[2].startswith("Faces   centerface: ")
+    assert lines[3].startswith("Faces   yunet: yunet is not here (")
     (row,) = [line for line in lines if line.startswith("openvino") and "yes, auto" in line]
     assert "fp32" in row
     assert any(line.startswith("auto takes openvino fp32 on cpu: nothing is verified") for line in lines)
@@ -58,6 +60,8 @@ def test_json(tiny_bundle: Bundle) -> None:
     assert [row["status"] for row in found["rows"] if row["precision"] == "fp32"] == ["ok"]
     assert [row["precision"] for row in found["rows"] if row["auto"]] == ["fp32"]
     assert found["auto"]["backend"] == "openvino"
+    assert list(found["detectors"]) == ["centerface", "yunet"]
+    assert "fetch yunet" in found["detectors"]["yunet"]
 
 
 def test_what_is_required_and_missing(tiny_bundle: Bundle) -> None:
