@@ -17,7 +17,7 @@ import pytest
 from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle import ASSETS, Bundle
 from fer_deploy.data import load_fer2013
-from fer_deploy.data.fer2013 import Partition
+from fer_deploy.data.fer2013 import Fer2013, Partition
 from fer_deploy.evaluation.keras_outputs import fingerprint, read_outputs
 from fer_deploy.labels import LABELS
 from fer_deploy.shipped import shipped_names
@@ -94,8 +94,26 @@ def test_every_precision_keeps_the_accuracy(
 
 
 @pytest.fixture(scope="module")
-def public_test(fer2013_path: Path) -> Partition:
-    return load_fer2013(fer2013_path).partition("PublicTest")
+def fer2013(fer2013_path: Path) -> Fer2013:
+    return load_fer2013(fer2013_path)
+
+
+@pytest.fixture(scope="module")
+def public_test(fer2013: Fer2013) -> Partition:
+    return fer2013.partition("PublicTest")
+
+
+@pytest.mark.fer2013
+def test_the_card_has_the_figures_of_the_recorded_answers(bundle: Bundle, fer2013: Fer2013) -> None:
+    """Accuracy without copies, and calibration errors; what ``train/card`` writes."""
+    card, script = CARD.read_text(encoding="utf-8"), runpy.run_path(str(ROOT / "train/card"))
+    stated = card.partition(f"<!-- {bundle.name}: figures -->\n")[2].partition(f"<!-- {bundle.name}: figures end -->")[
+        0
+    ]
+    lines = stated.splitlines()
+    assert lines[:-1] == script["figures"](bundle, fer2013)
+    assert re.search(r"`--tta flip`.* % on PublicTest and .* % on PrivateTest", lines[-1])
+    assert script["with_figures"](card, bundle.name, lines) == card
 
 
 def test_card_and_record_agree(bundle: Bundle) -> None:

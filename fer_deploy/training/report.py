@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fer_deploy import __version__
 from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TRAINING, Fer2013, Partition
 from fer_deploy.evaluation.accuracy import Score, score
+from fer_deploy.evaluation.copies import Unseen, copies_table, without_copies
 from fer_deploy.machine import machine_info
 from fer_deploy.training.fit import Fitted, predict
 from fer_deploy.training.heatmap import mean_faces, occlusion_map, surest_examples
@@ -51,25 +52,26 @@ def write_report(
         return predict(fitted.model, images)
 
     step("Scoring the test partitions")
-    scores = score_partitions(answer, data)
-    metrics = _metrics(fitted, data, recipe, scores)
+    answers = {name: answer(data.partitions[name].images) for name in (PUBLIC, PRIVATE) if name in data.partitions}
+    scores = score_partitions(answers, data)
+    unseen = without_copies(answers, data)
+    metrics = {**_metrics(fitted, data, recipe, scores), "without_copies": {k: u.as_dict() for k, u in unseen.items()}}
     (output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     draw_curves(fitted.history, fitted.best["epoch"], output / "curves.png")
-    unseen = PRIVATE if PRIVATE in scores else PUBLIC
-    draw_confusion(scores[unseen], unseen, output / "confusion.png")
+    best_proof = PRIVATE if PRIVATE in scores else PUBLIC
+    draw_confusion(scores[best_proof], best_proof, output / "confusion.png")
     step("Drawing heat maps")
     examples = surest_examples(answer, data.partition(PUBLIC), EXAMPLES_PER_CLASS)
     draw_heatmaps(_with_maps(answer, examples), output / "heatmap.png")
     means = [[face] for face in mean_faces(data.partition(TRAINING))]
     draw_heatmaps(_with_maps(answer, means), output / "heatmap_mean_faces.png")
-    (output / "report.md").write_text(_markdown(metrics, scores), encoding="utf-8")
+    (output / "report.md").write_text(_markdown(metrics, scores, unseen), encoding="utf-8")
     return metrics
 
 
-def score_partitions(answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]], data: Fer2013) -> dict[str, Score]:
+def score_partitions(answers: Mapping[str, NDArray[np.float32]], data: Fer2013) -> dict[str, Score]:
     """Scores PublicTest, PrivateTest and, where there are both, the whole test folder as ``Test``."""
-    found = {name: data.partitions[name] for name in (PUBLIC, PRIVATE) if name in data.partitions}
-    answers = {name: answer(partition.images) for name, partition in found.items()}
+    found = {name: data.partitions[name] for name in answers}
     scores = {name: score(answers[name], partition.labels) for name, partition in found.items()}
     if len(found) == 2:
         labels = np.concatenate([partition.labels for partition in found.values()])
@@ -109,7 +111,7 @@ def _with_maps(answer: Any, rows: list[list[NDArray[np.uint8]]]) -> list[list[tu
     return [[(image, occlusion_map(answer, image, label)) for image in row] for label, row in enumerate(rows)]
 
 
-def _markdown(metrics: dict[str, Any], scores: dict[str, Score]) -> str:
+def _markdown(metrics: dict[str, Any], scores: dict[str, Score], unseen: dict[str, Unseen]) -> str:
     summary, device = metrics["summary"], metrics["device"]
     where = device["gpu"] or "CPU"
     lines = [
@@ -126,6 +128,8 @@ def _markdown(metrics: dict[str, Any], scores: dict[str, Score]) -> str:
     for name, result in scores.items():
         low, high = result.interval
         lines.append(f"| {name} | {result.n:,} | {result.accuracy:.2%} | {low:.2%} to {high:.2%} |")
+    lines += ["", "## Without copies of pictures that the model was made with", ""]
+    lines += copies_table(unseen, {name: result.accuracy for name, result in scores.items()})
     for name, result in scores.items():
         lines += ["", f"## {name} by class", "", "| class | precision | recall | F1 | pictures |"]
         lines.append("|---|---:|---:|---:|---:|")

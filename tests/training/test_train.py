@@ -38,6 +38,13 @@ def test_it_writes_the_model_and_its_report(uninterrupted: Path) -> None:
     assert metrics["summary"]["layers"] == 38
     assert {name: part["n"] for name, part in metrics["data"].items()}["Training"] == 28_709
     assert metrics["scores"]["Test"]["n"] == 7_178
+    unseen = metrics["without_copies"]
+    assert {name: (part["n"] + part["copies"], part["copies"] > 0) for name, part in unseen.items()} == {
+        "PublicTest": (3_589, True),
+        "PrivateTest": (3_589, True),
+        "Test": (7_178, True),
+    }
+    assert "## Without copies" in (uninterrupted / "report.md").read_text()
 
 
 def test_json_on_stdout_is_one_object(uninterrupted: Path) -> None:
