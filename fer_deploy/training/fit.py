@@ -77,7 +77,7 @@ class _Training:
         keras = import_keras()
         self.teachers = [Teachers(stage.teachers) for stage in recipe.stages]
         self.identity = {
-            "recipe": _as_json(dataclasses.asdict(recipe)),
+            "recipe": as_json(dataclasses.asdict(recipe)),
             "teachers": [teachers.digests for teachers in self.teachers],
             "training_sha256": self.training.fingerprint(),
             "public_sha256": self.public.fingerprint(),
@@ -252,10 +252,10 @@ def _assign(variables: list[Any], values: Arrays) -> None:
         variable.assign(value)
 
 
-def _as_json(value: Any) -> Any:
-    """Tuples become lists, as they do on their way through JSON, so that the two compare equal."""
+def as_json(value: Any) -> Any:
+    """Tuples become lists, as they do on their way through JSON, and paths names: equal settings are then equal."""
     if isinstance(value, dict):
-        return {key: _as_json(entry) for key, entry in value.items()}
+        return {key: as_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(entry) for entry in value]
+        return [as_json(entry) for entry in value]
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

@@ -97,12 +97,21 @@ def load_recipe(path: Path) -> Recipe:
     """
     raw = read_toml(path, "The recipe", TrainingError)
     try:
-        return _parse(raw, path)
+        return parse_recipe(raw, path)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"The recipe {path} is wrong: {error}") from error
 
 
-def _parse(raw: dict[str, Any], path: Path) -> Recipe:
+def parse_recipe(raw: dict[str, Any], path: Path) -> Recipe:
+    """Makes a recipe of what a file holds.
+
+    Args:
+        raw: As TOML has it; used up.
+        path: The file, which paths in it are relative to.
+
+    Raises:
+        TypeError, ValueError: A key is unknown, or a value cannot be.
+    """
     common = take_table(raw, "augmentation")
     entries = raw.pop("stage", [{}])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
