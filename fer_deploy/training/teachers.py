@@ -1,7 +1,8 @@
 """Knowledge distillation: trained networks look at each augmented picture, and their answer is mixed into its label.
 
 Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", in the form without temperature: one
-cross-entropy against a mixture of label and teachers' probabilities.
+cross-entropy against a mixture of label and teachers' probabilities. A teacher whose bundle was given a temperature
+(``export --fit-temperature``) teaches its probabilities with it: sharper ones below 1, softer ones above.
 """
 
 from __future__ import annotations
