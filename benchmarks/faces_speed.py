@@ -78,18 +78,15 @@ def main() -> None:
     faces = np.asarray(load_fer2013(args.data, tests_only=True).partition("PublicTest").images).reshape(-1, 48, 48)
     faces = faces[np.random.default_rng(3).permutation(len(faces))]
     others = [picture for picture, _ in scenes(faces[-48:], Kind("calibration"), most=6, seed=9)] if args.int8 else []
-    ways = {
-        f"{name}, {how}": way
-        for chosen in map(choose, args.detector or ["centerface"])
-        for name in [chosen.network.name]
-        for how, way in ways_of(chosen, others).items()
-    }
+    detectors = {chosen.network.name: chosen for chosen in map(choose, args.detector or ["centerface"])}
+    ways = {f"{name}, {how}": way for name, chosen in detectors.items() for how, way in ways_of(chosen, others).items()}
     rows = []
     with tempfile.TemporaryDirectory() as folder, open_backend(Bundle.load(None)) as backend:
         for count in FACES:
             drawn = draw(Path(folder) / str(count), faces[: count * args.photos], count)
             rows += measure(drawn, ways, backend, args.rounds, count)
     command = f"benchmarks/faces_speed.py --data fer2013.zip --photos {args.photos} --rounds {args.rounds}"
+    command += "".join(f" --detector {name}" for name in detectors) + " --int8" * args.int8
     result = {"schema": 1, "machine": machine_info(), "command": command, "rows": rows}
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
