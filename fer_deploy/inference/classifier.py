@@ -25,7 +25,7 @@ from fer_deploy.backends.base import Backend
 from fer_deploy.backends.select import AUTO, open_backend
 from fer_deploy.bundle import Bundle
 from fer_deploy.errors import BackendError, ImageError, UsageError
-from fer_deploy.images.decode import decode, from_array
+from fer_deploy.images.decode import Photo, decode, from_array
 from fer_deploy.images.sources import Item, Readers, Sources
 from fer_deploy.inference.gathering import Gathering
 from fer_deploy.inference.photos import CROP, DETECT, Found, PhotoReader
@@ -37,6 +37,8 @@ from fer_deploy.video.later import Clips
 __all__ = ["Classifier", "Prediction", "Predictions"]
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from fer_deploy.faces.face import Face
     from fer_deploy.faces.search import Detector
 
@@ -220,7 +222,7 @@ class Classifier:
             ImageError: It cannot be read.
             MissingDependencyError: What finds faces is not installed.
         """
-        return list(self._find(item).faces)
+        return list(self._find(item)[1].faces)
 
     def predict_faces(self, item: Item) -> Predictions:
         """Finds the faces of a photo and classifies each; arguments, order and errors are those of ``detect``.
@@ -228,7 +230,26 @@ class Classifier:
         Returns:
             One prediction per face; none if there is no face.
         """
-        found = self._find(item)
+        return self._of_faces(item, self._find(item)[1])
+
+    def annotate(self, item: Item) -> Image.Image:
+        """Draws into a photo what ``predict_faces`` says of it: a box and a label for each face.
+
+        Args:
+            item: As for ``detect``, as are the errors.
+
+        Returns:
+            A Pillow image: upright, RGB; of a JPEG file with more than 2560 pixels a side a smaller copy.
+        """
+        from PIL import Image
+
+        from fer_deploy.reporting.annotation import annotate
+
+        photo, found = self._find(item)
+        faces = tuple(face.scaled(1 / photo.scale) for face in found.faces)
+        return annotate(Image.fromarray(photo.pixels), self._of_faces(item, Found(found.strip, faces)))
+
+    def _of_faces(self, item: Item, found: Found) -> Predictions:
         if not found.faces:
             return Predictions([])
         rows = self.backend.run(found.strip.reshape(-1, *INPUT_SHAPE))
@@ -237,7 +258,7 @@ class Classifier:
             Prediction.of_face(name, n, face, row) for n, (face, row) in enumerate(zip(found.faces, rows, strict=True))
         )
 
-    def _find(self, item: Item) -> Found:
+    def _find(self, item: Item) -> tuple[Photo, Found]:
         try:
             return self._reader(DETECT).find(item)
         except ImageError as error:

@@ -13,13 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from fer_deploy.errors import MissingDependencyError
 from fer_deploy.inference.earlier import Row
+from fer_deploy.inference.frames import arrow_schema, import_pyarrow
 from fer_deploy.inference.sinks import PARTS, Cells, Sink
-from fer_deploy.inference.table import COLUMNS, prediction_of
+from fer_deploy.inference.table import prediction_of
 
-_STRINGS: Final = ("path", "emotion", "status", "reason")
-_INTEGERS: Final = ("face", "x", "y", "width", "height", "frame", "track")
 _GROUP_ROWS: Final = 16384
 _PART_ROWS: Final = 2048
 _PART_S: Final = 10.0
@@ -34,25 +32,13 @@ class ParquetSink(Sink):
 
     def __init__(self, target: str, overwrite: bool = False) -> None:
         super().__init__(target, overwrite)
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError as error:
-            raise MissingDependencyError("What writing Parquet needs (pyarrow)", "fer-deploy[parquet]") from error
-        self._pyarrow: Any = pyarrow
-        self._schema = pyarrow.schema([(name, self._type(name)) for name in COLUMNS])
+        self._pyarrow: Any = import_pyarrow("What writing Parquet needs")
+        self._schema = arrow_schema(self._pyarrow)
         self._whole = Path(target)
         self._parts = Path(target + PARTS)
 
     def hurry(self) -> None:
         """Changes nothing: a part with a few rows is read slowly."""
-
-    def _type(self, column: str) -> Any:
-        if column in _STRINGS:
-            return self._pyarrow.string()
-        if column in _INTEGERS:
-            return self._pyarrow.int32()
-        return self._pyarrow.float64() if column == "time_s" else self._pyarrow.float32()
 
     def _open(self) -> None:
         if self._place is None:

@@ -107,7 +107,7 @@ class PhotoReader:
 
         return self._look(photo_from_array(pixels, self.is_face), LATENCY)
 
-    def find(self, item: Item) -> Found:
+    def find(self, item: Item) -> tuple[Photo, Found]:
         """Finds the faces of one photo, with all cores; errors are those of ``decode`` and ``detector``."""
         from fer_deploy.faces.network import LATENCY
 
@@ -117,7 +117,7 @@ class PhotoReader:
             photo = photo_from_array(item, lambda width, height: False)
         else:
             photo = decode_photo(item, lambda width, height: False)
-        return find(photo, detector, LATENCY)
+        return photo, find(photo, detector, LATENCY)
 
     def is_face(self, width: int, height: int) -> bool:
         """Tells whether a picture of that size is taken as a face."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +103,26 @@ class Predictions(Sequence[Prediction]):
     def emotions(self) -> list[str | None]:
         """The most probable class of each picture; None where it could not be read or has no face."""
         return [prediction.emotion for prediction in self._all]
+
+    def to_arrow(self) -> Any:
+        """Makes a ``pyarrow.Table`` with the columns and types of the Parquet output; what does not apply is null.
+
+        Raises:
+            MissingDependencyError: pyarrow is not installed.
+        """
+        from fer_deploy.inference.frames import to_arrow
+
+        return to_arrow(self)
+
+    def to_pandas(self) -> Any:
+        """Makes a ``pandas.DataFrame`` with the same columns; what does not apply is NaN, None or ``<NA>``.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        from fer_deploy.inference.frames import to_pandas
+
+        return to_pandas(self)
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...

@@ -150,6 +150,14 @@ def test_the_classifiers_own_ways(classifier: Classifier, detector: Any, astrona
     assert (row.path, row.face, row.box) == (str(PORTRAIT), 0, face.box)
     assert sum(row.probabilities) == pytest.approx(1, abs=1e-4)
     assert len(classifier.predict_faces(np.zeros((300, 400, 3), np.uint8))) == 0
+    drawn = classifier.annotate(PORTRAIT)
+    with Image.open(PORTRAIT) as image:
+        changed = np.argwhere((np.asarray(drawn) != np.asarray(image.convert("RGB"))).any(axis=2))
+    left, upper, width, height = face.box
+    (top, first), (bottom, last) = changed.min(axis=0), changed.max(axis=0)
+    assert (first, last) == (pytest.approx(left, abs=4), pytest.approx(left + width, abs=4)), "the box, and its label"
+    assert bottom == pytest.approx(upper + height, abs=4)
+    assert top < upper
     streamed = classifier.predict([PORTRAIT, astronaut], face="auto")
     assert [each.face for each in streamed] == [0, 0]
     assert streamed[0].box == pytest.approx(face.box, abs=2)
