@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fer_deploy.errors import MissingDependencyError, ModelError
 from fer_deploy.faces.face import Candidates, Floats
-from fer_deploy.faces.network import LATENCY, Network, as_input
+from fer_deploy.faces.network import LATENCY, FaceNetwork, as_input
 from fer_deploy.faces.sight import CENTERFACE
 
 EXTRA: Final = "fer-deploy[faces]"
@@ -29,27 +29,13 @@ _CHANNELS: Final = (1, 2, 2, 10)
 """Of its outputs, in their order: scores, sizes, offsets, landmarks."""
 
 
-class CenterFace:
-    """The network, ready to look at pictures.
-
-    Args:
-        content: The ONNX file.
-        threads: Threads of the runtime; None leaves it to OpenVINO.
-        what: How errors name it.
-
-    Raises:
-        ModelError: It is another file.
-    """
+class CenterFace(FaceNetwork):
+    """The network; see ``FaceNetwork``."""
 
     name = "centerface"
+    file = "centerface.onnx"
     sight = CENTERFACE
     outputs = f"{len(_CHANNELS)} outputs (scores, sizes, offsets, landmarks)"
-
-    def __init__(self, content: bytes, threads: int | None = None, what: str = "centerface.onnx") -> None:
-        self.network = Network(content, what, threads)
-        if not self.is_one(self.network.outputs):
-            raise ModelError(f"{what} has {len(self.network.outputs)} outputs; CenterFace has {self.outputs}")
-        self.network.open()
 
     @staticmethod
     def is_one(outputs: Sequence[str]) -> bool:
@@ -66,16 +52,7 @@ class CenterFace:
         return cls(installed_file().read_bytes(), threads)
 
     def look(self, pictures: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
-        """Looks at pictures of one size.
-
-        Args:
-            pictures: uint8 (N, H, W, 3), RGB, H and W multiples of 32.
-            floor: The least score that counts.
-            hint: See ``Network.run``.
-
-        Returns:
-            Each picture's candidates, overlapping ones still among them.
-        """
+        """See ``FaceNetwork.look``."""
         maps = self.network.run(as_input(pictures), hint)
         n, rows, columns = (size // step for size, step in zip(pictures.shape, (1, _STRIDE, _STRIDE), strict=False))
         shapes = [(n, channels, rows, columns) for channels in _CHANNELS]

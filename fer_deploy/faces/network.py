@@ -7,7 +7,9 @@ first picture of each new size costs about twice its time.
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 from fer_deploy.backends.openvino_cache import compile_cached
 from fer_deploy.backends.openvino_import import shared_core
 from fer_deploy.errors import ModelError, one_line
+from fer_deploy.faces.face import Candidates
+from fer_deploy.faces.sight import Sight
 from fer_deploy.onnx_file import check_onnx, output_names
 
 LATENCY: Final = "LATENCY"
@@ -91,6 +95,56 @@ class Network:
         """Compiles now what ``run`` would compile first."""
         self._model_for(LATENCY)
         return self
+
+
+class FaceNetwork(ABC):
+    """A known network that scores places in pictures, ready to look at them.
+
+    Args:
+        content: The ONNX file.
+        threads: Threads of the runtime; None leaves it to OpenVINO.
+        what: How errors name it; None for ``file``.
+
+    Attributes:
+        name: What the command line calls it.
+        file: What its file is called.
+        sight: How it is best shown a picture.
+        outputs: Which outputs its file has, for errors.
+
+    Raises:
+        ModelError: It is another file.
+    """
+
+    name: str
+    file: str
+    sight: Sight
+    outputs: str
+
+    def __init__(self, content: bytes, threads: int | None = None, what: str | None = None) -> None:
+        what = what or self.file
+        self.network = Network(content, what, threads)
+        if not self.is_one(self.network.outputs):
+            count = len(self.network.outputs)
+            raise ModelError(f"{what} has {count} outputs; {type(self).__name__} has {self.outputs}")
+        self.network.open()
+
+    @staticmethod
+    @abstractmethod
+    def is_one(outputs: Sequence[str]) -> bool:
+        """Tells from the names of a file's outputs whether it is one."""
+
+    @abstractmethod
+    def look(self, pictures: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
+        """Looks at pictures of one size.
+
+        Args:
+            pictures: uint8 (N, H, W, 3), RGB, H and W multiples of 32.
+            floor: The least score that counts.
+            hint: See ``Network.run``.
+
+        Returns:
+            Each picture's candidates, overlapping ones still among them.
+        """
 
 
 def as_input(pictures: NDArray[np.uint8], blue_first: bool = False) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fer_deploy.errors import ModelError
 from fer_deploy.faces.face import Candidates, Floats
-from fer_deploy.faces.network import LATENCY, Network, as_input
+from fer_deploy.faces.network import LATENCY, FaceNetwork, as_input
 from fer_deploy.faces.sight import YUNET
 
 _STRIDES: Final = (8, 16, 32)
@@ -23,27 +23,13 @@ _VALUES: Final = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 """What each place of a grid has, and of how many numbers."""
 
 
-class YuNet:
-    """The network, ready to look at pictures.
-
-    Args:
-        content: The ONNX file.
-        threads: Threads of the runtime; None leaves it to OpenVINO.
-        what: How errors name it.
-
-    Raises:
-        ModelError: It is another file.
-    """
+class YuNet(FaceNetwork):
+    """The network; see ``FaceNetwork``."""
 
     name = "yunet"
+    file = "yunet.onnx"
     sight = YUNET
     outputs = "12 outputs (cls_, obj_, bbox_ and kps_8, _16 and _32)"
-
-    def __init__(self, content: bytes, threads: int | None = None, what: str = "yunet.onnx") -> None:
-        self.network = Network(content, what, threads)
-        if not self.is_one(self.network.outputs):
-            raise ModelError(f"{what} has {len(self.network.outputs)} outputs; YuNet has {self.outputs}")
-        self.network.open()
 
     @staticmethod
     def is_one(outputs: Sequence[str]) -> bool:
@@ -51,16 +37,7 @@ class YuNet:
         return sorted(outputs) == sorted(f"{value}_{stride}" for value in _VALUES for stride in _STRIDES)
 
     def look(self, pictures: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
-        """Looks at pictures of one size.
-
-        Args:
-            pictures: uint8 (N, H, W, 3), RGB, H and W multiples of 32.
-            floor: The least score that counts.
-            hint: See ``Network.run``.
-
-        Returns:
-            Each picture's candidates, overlapping ones still among them.
-        """
+        """See ``FaceNetwork.look``."""
         n, height, width = pictures.shape[:3]
         found = dict(
             zip(self.network.outputs, self.network.run(as_input(pictures, blue_first=True), hint), strict=True)
