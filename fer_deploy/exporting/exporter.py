@@ -119,7 +119,8 @@ def _fill(
     if given.recipe.fit_temperature:
         report("Fitting the temperature of the probabilities on PublicTest")
         tempering = temper(source, loaded.model, given.tests)
-    digest = _write_keras(folder / KERAS_FILE, source, loaded, tempering)
+    content = source.read_bytes()
+    digest = _write_keras(folder / KERAS_FILE, content, loaded, tempering)
     saved_with = {"keras": tools.keras.__version__, "rebuilt_from": list(loaded.saved_policies)}
     if loaded.network is not None:
         saved_with["network"] = asdict(loaded.network)
@@ -142,7 +143,7 @@ def _fill(
     }
     if tempering is not None:
         after = {name: reliability(recorded[name].probabilities, test.labels) for name, test in given.tests.items()}
-        of = {"source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(), **tempering.as_dict(after)}
+        of = {"source_sha256": hashlib.sha256(content).hexdigest(), **tempering.as_dict(after)}
         keras = replace(keras, made_with={**keras.made_with, "temperature": of})
     file = write_outputs(folder, probe=answers[0], partitions=recorded)
     outputs = describe_file(folder, file, "outputs", "fp32", {"partitions": sorted(recorded)})
@@ -152,17 +153,17 @@ def _fill(
     bundle.save()
 
 
-def _write_keras(target: Path, source: Path, loaded: LoadedModel, tempering: Tempering | None) -> str:
+def _write_keras(target: Path, source: bytes, loaded: LoadedModel, tempering: Tempering | None) -> str:
     """Writes the Keras file; returns the SHA-256 of what all is made from.
 
     That is the source, whose weights a rebuilt model has too, but for a temperature: with it, it is another model.
     """
     if not loaded.changed and not (tempering and tempering.folded):
-        target.write_bytes(source.read_bytes())
+        target.write_bytes(source)
     else:
         loaded.model.save(target)
-    made_from = target if tempering and tempering.folded else source
-    return hashlib.sha256(made_from.read_bytes()).hexdigest()
+    made_from = target.read_bytes() if tempering and tempering.folded else source
+    return hashlib.sha256(made_from).hexdigest()
 
 
 def _write_forms(folder: Path, content: bytes, given: Given, tools: Toolchain, report: Report) -> list[Artefact]:

@@ -217,12 +217,8 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _markdown(rows: Sequence[Row]) -> list[str]:
-    lines = [
-        "# What was tried",
-        "",
-        "Made by `train/study` from the CSV file beside it. PublicTest is that of the best",
-    ]
-    lines[-1] += " epoch; PrivateTest is of finalists only."
+    made = "Made by `train/study` from the CSV file beside it."
+    lines = ["# What was tried", "", f"{made} PublicTest is that of the best epoch; PrivateTest is of finalists only."]
     lines += ["", f"| {' | '.join(_SHOWN)} |", "|---|---|---|" + "---:|" * 3 + "---|" + "---:|" * 3]
     for row in rows:
         minutes = f"{float(row['seconds']) / 60:.0f}" if row["seconds"] else ""
