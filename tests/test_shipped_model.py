@@ -111,7 +111,7 @@ def test_the_card_has_the_figures_of_the_recorded_answers(bundle: Bundle, fer201
         0
     ]
     lines = stated.splitlines()
-    assert lines[:-1] == script["figures"](bundle, fer2013)
+    assert lines[:-1] == script["figures"](bundle, fer2013, script["recorded"](bundle, fer2013))
     assert re.search(r"`--tta flip`.* % on PublicTest and .* % on PrivateTest", lines[-1])
     assert script["with_figures"](card, bundle.name, lines) == card
 
