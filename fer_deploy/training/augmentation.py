@@ -28,6 +28,8 @@ class Augmentation:
         brightness: Largest change of brightness, in gray levels.
         erase: Share of pictures in which one rectangle is replaced by a random gray.
         erase_size: Smallest and largest side of that rectangle, in pixels.
+        mixup: Share of pictures that are blended with another of their batch (Zhang et al. 2018, "mixup").
+        cutmix: Share of pictures in which one rectangle is replaced by another picture's (Yun et al. 2019, "CutMix").
     """
 
     flip: bool = True
@@ -38,6 +40,8 @@ class Augmentation:
     brightness: float = 32.0
     erase: float = 0.4
     erase_size: tuple[int, int] = (6, 20)
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
 
 def augment(images: NDArray[np.uint8], settings: Augmentation, random: np.random.Generator) -> NDArray[np.float32]:
@@ -93,3 +97,37 @@ def _erase(images: NDArray[np.float32], settings: Augmentation, random: np.rando
         top = random.integers(0, IMAGE_SIZE - height, endpoint=True)
         left = random.integers(0, IMAGE_SIZE - width, endpoint=True)
         images[i, top : top + height, left : left + width] = random.uniform(0, 255)
+
+
+def mix(
+    images: NDArray[np.float32], labels: NDArray[np.float32], settings: Augmentation, random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Puts a second picture of the batch into some pictures, never more than half of it, and its label as much.
+
+    How much is drawn evenly from 0 to 0.5: the order of the two aside, a draw from Beta(1, 1).
+
+    Args:
+        images: float32, shape (N, 48, 48, 1), about 0..255.
+        labels: float32, shape (N, 7), rows sum to 1.
+        settings: How often.
+        random: Where all randomness comes from.
+
+    Returns:
+        Pictures and labels of the same shapes; with neither mixup nor cutmix the given ones, and nothing is drawn.
+    """
+    if not settings.mixup and not settings.cutmix:
+        return images, labels
+    n = len(images)
+    partner = random.permutation(n)
+    share = random.uniform(0, 0.5, n)
+    kind = random.random(n)
+    masks = np.zeros(images.shape, np.float32)
+    for i in np.flatnonzero(kind < settings.mixup + settings.cutmix):
+        if kind[i] < settings.mixup:
+            masks[i] = share[i]
+        else:
+            side = max(1, round(IMAGE_SIZE * math.sqrt(share[i])))
+            top, left = random.integers(0, IMAGE_SIZE - side, 2, endpoint=True)
+            masks[i, top : top + side, left : left + side] = 1
+    taken = masks.mean(axis=(1, 2, 3), dtype=np.float64).astype(np.float32)[:, np.newaxis]
+    return images + masks * (images[partner] - images), labels + taken * (labels[partner] - labels)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fer_deploy.data.fer2013 import Partition
 from fer_deploy.labels import NUM_CLASSES
-from fer_deploy.training.augmentation import augment
+from fer_deploy.training.augmentation import augment, mix
 from fer_deploy.training.recipe import Stage
 from fer_deploy.training.teachers import Teachers
 
@@ -47,6 +47,7 @@ def epoch_batches(
         images = augment(training.images[chosen], stage.augmentation, random)
         labels = np.eye(NUM_CLASSES, dtype=np.float32)[training.labels[chosen]]
         labels = labels * (1 - stage.label_smoothing) + stage.label_smoothing / NUM_CLASSES
+        images, labels = mix(images, labels, stage.augmentation, random)
         return images, teachers.teach(images, labels, stage.teaching)
 
     waiting: deque[int] = deque(range(steps_per_epoch(len(training), stage.batch_size)))

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
 
-from fer_deploy.training.augmentation import Augmentation, augment
+import numpy as np
+import pytest
+
+from fer_deploy.training.augmentation import Augmentation, augment, mix
 
 NOTHING = Augmentation(flip=False, rotation=0.0, zoom=0.0, shift=0.0, contrast=0.0, brightness=0.0, erase=0.0)
 
@@ -50,3 +53,33 @@ def test_erasing_puts_one_rectangle_of_the_right_size_into_every_picture() -> No
         assert 6 <= height <= 20
         assert 6 <= width <= 20
         assert len(rows) == height * width
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_a_mixed_picture_has_as_much_of_a_second_label_as_of_its_picture(kind: str) -> None:
+    levels = np.arange(7, dtype=np.float32)  # a picture's gray level is its label: a mean gray tells the shares
+    images, labels = np.broadcast_to(levels[:, None, None, None], (7, 48, 48, 1)), np.eye(7, dtype=np.float32)
+    mixed, shares = mix(images, labels, replace(NOTHING, **{kind: 1.0}), np.random.default_rng(0))
+    np.testing.assert_allclose(mixed.mean(axis=(1, 2, 3)), shares @ levels, atol=1e-4)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    assert (np.diag(shares) >= 0.49).all()
+    assert (np.count_nonzero(shares, axis=1) == 2).sum() >= 4
+    assert all(len(np.unique(picture)) <= (2 if kind == "cutmix" else 1) for picture in mixed)
+
+
+def test_about_as_many_are_mixed_as_asked_for() -> None:
+    images = _pictures(400)[..., None].astype(np.float32)
+    labels = np.eye(7, dtype=np.float32)[np.arange(400) % 7]
+    mixed, _ = mix(images, labels, replace(NOTHING, mixup=0.25, cutmix=0.25), np.random.default_rng(0))
+    changed = (mixed != images).mean(axis=(1, 2, 3))
+    assert 60 < (changed > 0.9).sum() < 140  # mixup changes every pixel, CutMix at most half of them
+    assert 60 < ((changed > 0) & (changed < 0.6)).sum() < 140
+
+
+def test_without_mixing_nothing_is_drawn() -> None:
+    images, random = _pictures()[..., None].astype(np.float32), np.random.default_rng(0)
+    labels = np.eye(7, dtype=np.float32)[np.arange(len(images)) % 7]
+    mixed, shares = mix(images, labels, NOTHING, random)
+    assert mixed is images
+    assert shares is labels
+    assert random.random() == np.random.default_rng(0).random()
