@@ -16,7 +16,10 @@ def train(
     data: DataOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for model, report and checkpoint.")],
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="A recipe in TOML; without it, the recipe of the shipped model.")
+        Path | None,
+        typer.Option(
+            "--recipe", help="A recipe in TOML; without it, train/recipes/first.toml, which needs no other network."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
     skip_bad: SkipBadOption = False,
@@ -44,7 +47,7 @@ def train(
     from fer_deploy.training.recipe import Recipe, load_recipe
     from fer_deploy.training.report import write_report
 
-    plan = load_recipe(recipe) if recipe else Recipe(name="default")
+    plan = load_recipe(recipe) if recipe else Recipe(name="first")
     import_keras()
     with progress_bar(f"Reading {data.name}") as count:
         dataset = load_fer2013(data, skip_bad=skip_bad, progress=count)

@@ -17,13 +17,13 @@ def test_every_shipped_recipe_parses(path: Path) -> None:
     assert recipe.epochs >= 1
 
 
-def test_the_three_recipes_are_there() -> None:
-    assert {"default", "reference", "smoke"} <= {path.stem for path in RECIPES}
+def test_what_the_documents_name_is_there() -> None:
+    assert {"default", "fast", "first", "reference", "smoke"} <= {path.stem for path in RECIPES}
 
 
-def test_without_a_recipe_the_default_one_is_trained() -> None:
-    path = next(path for path in RECIPES if path.stem == "default")
-    assert load_recipe(path) == Recipe(name="default")
+def test_without_a_recipe_the_one_that_needs_no_other_network_is_trained() -> None:
+    path = next(path for path in RECIPES if path.stem == "first")
+    assert load_recipe(path) == Recipe(name="first")
 
 
 @pytest.mark.parametrize(
