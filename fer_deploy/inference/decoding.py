@@ -1,7 +1,9 @@
 """Reads pictures by several threads, ahead of who wants them and in order.
 
 Threads are handed several sources at a time: to wake another thread takes as long as to read a small picture. The first
-few come one by one, so that a handful of big photos keeps all threads busy.
+few come one by one, so that a handful of big photos keeps all threads busy. Small pictures gain nothing from threads:
+most of their reading holds Python's lock, and at every file that is opened, read and closed the threads take it from
+each other. So while sources are quick to read, the caller reads them itself.
 
 Not a ``ThreadPoolExecutor``: an interrupt (Ctrl-C) that hits the main thread inside ``submit`` can leave one of its
 locks taken, and its shutdown then waits forever (seen, about once in a hundred interrupts). Here the main thread only
@@ -11,11 +13,12 @@ uses ``SimpleQueue``, whose every operation is either done or not done when an i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Thread
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -32,6 +35,10 @@ _TOGETHER: Final = 8
 """Sources handed over at a time at most."""
 _SINGLY: Final = 8
 """Sources per thread and source handed over at a time: with two threads, the first 16 come singly, 16 in twos, ..."""
+_QUICK_S: Final = 250e-6
+"""Sources that mostly take less are read by the caller; a 48x48 PNG takes 60 to 150 microseconds."""
+_LONG_S: Final = 20e-3
+"""One that takes longer sends the next ones to the threads at once."""
 
 
 class Decoded(NamedTuple):
@@ -64,7 +71,8 @@ def decode_ahead(sources: Iterable[Source], workers: int, window: int) -> Genera
     tasks: SimpleQueue[Task | None] = SimpleQueue()
     left: list[bool] = []  # anything in it ends the threads; not an Event, which holds a lock
     pending: deque[tuple[int, Answer]] = deque()
-    threads = [Thread(target=_work, args=(tasks, left), name=f"decode-{n}", daemon=True) for n in range(workers)]
+    pace = _Pace()
+    threads = [Thread(target=_work, args=(tasks, left, pace), name=f"decode-{n}", daemon=True) for n in range(workers)]
     source = iter(sources)
     drawn = ahead = 0
     try:
@@ -80,6 +88,11 @@ def decode_ahead(sources: Iterable[Source], workers: int, window: int) -> Genera
                 count, answer = pending.popleft()
                 yield from answer.get()
                 ahead -= count
+            if pace.is_quick():
+                while pending:
+                    yield from pending.popleft()[1].get()
+                ahead = 0
+                yield from _read_while_quick(source, pace)
         while pending:
             yield from pending.popleft()[1].get()
     finally:
@@ -99,10 +112,38 @@ def _how_many(drawn: int, workers: int, window: int) -> int:
     return max(1, min(_TOGETHER, drawn // (_SINGLY * workers), window // (2 * workers)))
 
 
-def _work(tasks: SimpleQueue[Task | None], left: list[bool]) -> None:
+class _Pace:
+    """Reads sources, and knows how long the last few took; all threads share one."""
+
+    def __init__(self) -> None:
+        self._recent_s = [float("inf")] * _TOGETHER
+        self._count = 0
+
+    def read(self, source: Source) -> Decoded:
+        """Reads one source here and now."""
+        begun = perf_counter()
+        found = read(source)
+        self._recent_s[self._count % _TOGETHER] = perf_counter() - begun
+        self._count += 1
+        return found
+
+    def is_quick(self) -> bool:
+        """Tells whether sources are read sooner than handed over; single ones may have waited for a core."""
+        recent_s = sorted(self._recent_s)
+        return recent_s[_TOGETHER // 2] < _QUICK_S and recent_s[-1] < _LONG_S
+
+
+def _read_while_quick(sources: Iterator[Source], pace: _Pace) -> Generator[Decoded, None, None]:
+    for source in sources:
+        yield pace.read(source)
+        if not pace.is_quick():
+            return
+
+
+def _work(tasks: SimpleQueue[Task | None], left: list[bool], pace: _Pace) -> None:
     while task := tasks.get():
         sources, answer = task
-        answer.put([read(source) for source in sources if not left])
+        answer.put([pace.read(source) for source in sources if not left])
 
 
 def read(source: Source) -> Decoded:

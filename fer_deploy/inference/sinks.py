@@ -181,14 +181,14 @@ class CsvSink(Sink):
         return csv_rows(Path(self.target))
 
     def _put(self, rows: list[Cells]) -> None:
-        lines = (",".join(map(_csv_cell, row.values())) + "\n" for row in rows)
+        lines = (",".join(["" if cell is None else _csv_cell(cell) for cell in row.values()]) + "\n" for row in rows)
         self._file.write("".join(lines).encode())
 
 
-def _csv_cell(value: Cell) -> str:
+def _csv_cell(value: str | float) -> str:
     """Quotes what needs it; the csv module leaves a carriage return unquoted when lines end in a line feed."""
     if not isinstance(value, str):
-        return "" if value is None else str(value)
+        return str(value)
     return '"' + value.replace('"', '""') + '"' if _NEEDS_QUOTES(value) else value
 
 

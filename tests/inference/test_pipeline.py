@@ -195,6 +195,45 @@ def test_what_was_handed_over_together_is_not_read_to_the_end_when_the_run_is_le
     assert len(begun) < 8
 
 
+def test_small_pictures_are_read_by_the_caller_and_big_ones_by_threads() -> None:
+    readers: list[str] = []
+
+    def source(value: int, delay_s: float) -> Source:
+        def read() -> Images:
+            time.sleep(delay_s)
+            readers.append(threading.current_thread().name)
+            return np.full((48, 48, 1), value, np.uint8)
+
+        return Source(str(value), read)
+
+    delays_s = [0.0] * 400 + [0.002] * 100 + [0.0] * 400
+    sources = [source(value % 250, delay_s) for value, delay_s in enumerate(delays_s)]
+    decoded = list(decode_ahead(sources, workers=2, window=64))
+    assert [each.name for each in decoded] == [each.name for each in sources]
+    here = threading.current_thread().name
+    assert readers[0] != here  # nothing is known of the first ones yet
+    assert readers[:400].count(here) > 200
+    assert readers[420:500].count(here) == 0
+    assert readers[500:].count(here) > 200
+
+
+def test_a_single_long_one_among_small_ones_sends_the_next_to_threads() -> None:
+    delays_s = [0.0] * 100 + [0.03] + [0.0] * 4
+    where: list[int] = []
+
+    def source(delay_s: float) -> Source:
+        def read() -> Images:
+            where.append(threading.get_ident())
+            time.sleep(delay_s)
+            return np.zeros((48, 48, 1), np.uint8)
+
+        return Source("", read)
+
+    assert len(list(decode_ahead(map(source, delays_s), workers=2, window=64))) == len(delays_s)
+    assert where[100] == threading.get_ident()
+    assert threading.get_ident() not in where[101:]
+
+
 def test_threads_end_when_the_run_is_left(backend: Arithmetic) -> None:
     before = threading.active_count()
     groups = classify((picture(value % 250, 0.001) for value in range(10_000)), backend, batch_size=4)
