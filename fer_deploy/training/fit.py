@@ -253,9 +253,11 @@ def _assign(variables: list[Any], values: Arrays) -> None:
 
 
 def as_json(value: Any) -> Any:
-    """Tuples become lists, as they do on their way through JSON, and paths names: equal settings are then equal."""
+    """Makes equal settings equal: tuples become lists, as JSON makes them, and of absolute paths only the ends count."""
     if isinstance(value, dict):
         return {key: as_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(entry) for entry in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    if isinstance(value, str) and Path(value).is_absolute():
+        return "/".join(Path(value).parts[-2:])  # runs/first/bundle, wherever runs/ lies, becomes first/bundle
+    return value

@@ -17,7 +17,7 @@ from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TRAINING, Fer2013, Partitio
 from fer_deploy.evaluation.accuracy import Score, score
 from fer_deploy.evaluation.copies import Unseen, copies_table, without_copies
 from fer_deploy.machine import machine_info
-from fer_deploy.training.fit import Fitted, predict
+from fer_deploy.training.fit import Fitted, as_json, predict
 from fer_deploy.training.heatmap import mean_faces, occlusion_map, surest_examples
 from fer_deploy.training.model import count_layers
 from fer_deploy.training.plots import draw_confusion, draw_curves, draw_heatmaps
@@ -92,7 +92,7 @@ def _metrics(fitted: Fitted, data: Fer2013, recipe: Recipe, scores: dict[str, Sc
             "accuracy": {name: result.accuracy for name, result in scores.items()},
             "training_seconds": round(seconds, 1),
         },
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": as_json(dataclasses.asdict(recipe)),
         "teachers": [Teachers(stage.teachers).digests for stage in recipe.stages],
         "data": {name: _describe(partition) for name, partition in data.partitions.items()},
         "device": fitted.device,

@@ -13,7 +13,7 @@ from fer_deploy.training.recipe import Recipe, Shape, Stage
 
 keras = pytest.importorskip("keras")
 
-from fer_deploy.training.fit import fit  # noqa: E402
+from fer_deploy.training.fit import as_json, fit  # noqa: E402
 
 SHAPE = Shape(widths=(8, 8, 16, 16), dense_units=16)
 STILL = {"average": 0.0, "epochs": 1, "batch_size": 16, "learning_rate": 0.0, "weight_decay": 0.0}
@@ -67,3 +67,8 @@ def test_a_data_set_without_public_test_is_refused(data: Fer2013, tmp_path: Path
     part = Fer2013(data.source, data.form, {TRAINING: data.partitions[TRAINING]})
     with pytest.raises(DataError, match=PUBLIC):
         fit(part, _recipe(Stage(**STILL)), tmp_path)
+
+
+def test_of_paths_what_a_machine_calls_its_folders_is_left_out() -> None:
+    settings = {"initial": "/home/me/runs/first/model.keras", "teachers": ("default", "/data/runs/lean/bundle"), "n": 1}
+    assert as_json(settings) == {"initial": "first/model.keras", "teachers": ["default", "lean/bundle"], "n": 1}
