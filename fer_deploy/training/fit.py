@@ -253,7 +253,7 @@ def _assign(variables: list[Any], values: Arrays) -> None:
 
 
 def as_json(value: Any) -> Any:
-    """Makes equal settings equal: tuples become lists, as JSON makes them, and of absolute paths only the ends count."""
+    """Makes equal settings equal: tuples become lists, as JSON has them, and of absolute paths only the ends count."""
     if isinstance(value, dict):
         return {key: as_json(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
