@@ -6,6 +6,7 @@ from typing import Any
 
 WIDTHS = (32, 64, 128, 256)
 DENSE = 256
+UNPADDED = 2
 
 
 def build_torch_net(widths: tuple[int, ...] = WIDTHS, dense: int = DENSE) -> Any:
@@ -30,7 +31,7 @@ def build_torch_net(widths: tuple[int, ...] = WIDTHS, dense: int = DENSE) -> Any
     layers: list[Any] = [Scale()]
     before = 1
     for stage, width in enumerate(widths):
-        padding = 0 if stage == 0 else 1  # the first stage works without padding: 48 -> 46 -> 44
+        padding = 0 if stage < UNPADDED else 1
         for _ in range(2):
             layers += [nn.Conv2d(before, width, 3, padding=padding), nn.ReLU()]
             before = width
