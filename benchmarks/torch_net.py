@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
-WIDTHS = (32, 64, 128, 256)
-DENSE = 256
-UNPADDED = 2
+RECIPE = Path(__file__).resolve().parents[1] / "train/recipes/default.toml"
 
 
-def build_torch_net(widths: tuple[int, ...] = WIDTHS, dense: int = DENSE) -> Any:
-    """Builds it in evaluation mode.
+def build_torch_net() -> Any:
+    """Builds it in evaluation mode, in the shape that the shipped model's recipe gives.
 
     Returns:
         A module that takes uint8 (N, 1, 48, 48) and gives float32 probabilities (N, 7).
@@ -28,10 +28,12 @@ def build_torch_net(widths: tuple[int, ...] = WIDTHS, dense: int = DENSE) -> Any
         def forward(self, x: Any) -> Any:
             return x.to(self.offset.dtype) / 64 + self.offset
 
+    shape = tomllib.loads(RECIPE.read_text(encoding="utf-8"))["model"]
+    dense = shape["dense_units"]
     layers: list[Any] = [Scale()]
     before = 1
-    for stage, width in enumerate(widths):
-        padding = 0 if stage < UNPADDED else 1
+    for stage, width in enumerate(shape["widths"]):
+        padding = 0 if stage < shape["unpadded"] else 1
         for _ in range(2):
             layers += [nn.Conv2d(before, width, 3, padding=padding), nn.ReLU()]
             before = width
