@@ -131,3 +131,19 @@ def mix(
             masks[i, top : top + side, left : left + side] = 1
     taken = masks.mean(axis=(1, 2, 3), dtype=np.float64).astype(np.float32)[:, np.newaxis]
     return images + masks * (images[partner] - images), labels + taken * (labels[partner] - labels)
+
+
+def scale(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Scales pictures to a smaller size; each new pixel is a weighted mean of all that it stands for.
+
+    Args:
+        images: float32, shape (N, H, W, 1).
+        size: Height and width to come.
+
+    Returns:
+        float32, shape (N, size, size, 1); the given pictures if they have that size.
+    """
+    if images.shape[1:3] == (size, size):
+        return images
+    scaled = [Image.fromarray(image[..., 0]).resize((size, size), Image.Resampling.BILINEAR) for image in images]
+    return np.stack([np.asarray(image, np.float32) for image in scaled])[..., np.newaxis]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fer_deploy.data.fer2013 import Partition
 from fer_deploy.labels import NUM_CLASSES
-from fer_deploy.training.augmentation import augment, mix
+from fer_deploy.training.augmentation import augment, mix, scale
 from fer_deploy.training.recipe import Stage
 from fer_deploy.training.teachers import Teachers
 
@@ -30,13 +30,13 @@ def epoch_batches(
 
     Args:
         training: The pictures.
-        stage: Batch size and augmentation.
+        stage: Batch size, size of the pictures and augmentation.
         seed: Names the epoch; equal seeds give equal batches, however many workers there are.
         teachers: Opened; what they see is mixed into the labels.
         workers: Threads that augment.
 
     Yields:
-        Pictures, float32, shape (B, 48, 48, 1), about 0..255, and labels, float32, shape (B, 7), rows sum to 1.
+        Pictures, float32, shape (B, size, size, 1), about 0..255, and labels, float32, shape (B, 7), rows sum to 1.
     """
     order = np.random.default_rng(seed).permutation(len(training))
     size = min(stage.batch_size, len(training))
@@ -48,7 +48,8 @@ def epoch_batches(
         labels = np.eye(NUM_CLASSES, dtype=np.float32)[training.labels[chosen]]
         labels = labels * (1 - stage.label_smoothing) + stage.label_smoothing / NUM_CLASSES
         images, labels = mix(images, labels, stage.augmentation, random)
-        return images, teachers.teach(images, labels, stage.teaching)
+        labels = teachers.teach(images, labels, stage.teaching)
+        return scale(images, stage.size), labels
 
     waiting: deque[int] = deque(range(steps_per_epoch(len(training), stage.batch_size)))
     with ThreadPoolExecutor(workers) as pool:

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from fer_deploy.data.fer2013 import PUBLIC, TRAINING, Fer2013, Partition
 from fer_deploy.errors import TrainingError
+from fer_deploy.labels import IMAGE_SIZE
+from fer_deploy.training.augmentation import scale
 from fer_deploy.training.batches import epoch_batches, steps_per_epoch
 from fer_deploy.training.checkpoint import FILE, Arrays, Checkpoint
 from fer_deploy.training.device import describe_device, resolve_precision
 from fer_deploy.training.model import build_model, import_keras
 from fer_deploy.training.recipe import Recipe, Stage
 from fer_deploy.training.teachers import Teachers
-from fer_deploy.training.torch_speed import fuse_batch_norm
+from fer_deploy.training.torch_speed import use_torch_kernels
 
 if TYPE_CHECKING:
     import keras
@@ -89,11 +91,10 @@ class _Training:
         self.report("start", {"device": self.device, "epochs": self.recipe.epochs, "done": len(state.history)})
         keras = import_keras()
         keras.utils.set_random_seed(self.recipe.seed)
-        model = self._build(self.policy)
         for index in range(state.stage, len(self.recipe.stages)):
             if index > state.stage:
                 state.stage, state.epoch, state.optimizer = index, 0, []
-            self._run_stage(model, state)
+            self._run_stage(self._build(self.policy, self.recipe.stages[index].size), state)
         best = self._build("float32")
         best.set_weights(state.best)
         return Fitted(best, state.history, state.best_row, self.device)
@@ -115,9 +116,9 @@ class _Training:
         self.output.mkdir(parents=True, exist_ok=True)
         return Checkpoint(self.identity)
 
-    def _build(self, policy: str) -> keras.Model:
-        model = build_model(**dataclasses.asdict(self.recipe.model), policy=policy)
-        fuse_batch_norm(model)
+    def _build(self, policy: str, size: int = IMAGE_SIZE) -> keras.Model:
+        model = build_model(**dataclasses.asdict(self.recipe.model), size=size, policy=policy)
+        use_torch_kernels(model)
         return model
 
     def _run_stage(self, model: keras.Model, state: Checkpoint) -> None:
@@ -126,6 +127,8 @@ class _Training:
             _load_weights(model, Path(stage.initial))
         elif state.epoch == 0 and state.stage > 0:
             model.set_weights(state.best)
+            if stage.size != self.recipe.stages[state.stage - 1].size:
+                state.best_row = {}  # only scores of one size of pictures can be compared
         optimizer = _optimizer(stage, steps_per_epoch(len(self.training), stage.batch_size))
         model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
         optimizer.build(model.trainable_variables)
@@ -176,13 +179,15 @@ class _Training:
         """Top-1 accuracy of the given weights on PublicTest, 0 to 1; the model keeps its own."""
         own = model.get_weights()
         model.set_weights(weights)
-        chosen = predict(model, self.public.images).argmax(axis=1)
+        size = model.input_shape[1]
+        pictures = scale(self.public.images[..., np.newaxis].astype(np.float32), size)
+        chosen = predict(model, pictures[..., 0]).argmax(axis=1)
         model.set_weights(own)
         return float((chosen == self.public.labels).mean())
 
 
-def predict(model: keras.Model, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
-    """Runs a network over uint8 pictures of shape (N, 48, 48); returns float32 probabilities, shape (N, 7)."""
+def predict(model: keras.Model, images: NDArray[Any], batch_size: int = 256) -> NDArray[np.float32]:
+    """Runs a network over pictures, 0..255, shape (N, H, W); returns float32 probabilities, shape (N, 7)."""
     probabilities: NDArray[np.float32] = model.predict(images[..., np.newaxis], batch_size=batch_size, verbose=0)
     return probabilities
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_deploy.backends.quiet import quiet
 from fer_deploy.errors import MissingDependencyError, UsageError
-from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
+from fer_deploy.labels import IMAGE_SIZE, NUM_CLASSES
 
 if TYPE_CHECKING:
     import keras
@@ -30,6 +30,7 @@ def build_model(
     dropout: Sequence[float] = (0.0, 0.05, 0.1, 0.15, 0.3),
     norm_momentum: float = 0.99,
     unpadded: int = 1,
+    size: int = IMAGE_SIZE,
     policy: str = "float32",
 ) -> keras.Model:
     """Builds the network with random weights.
@@ -43,11 +44,12 @@ def build_model(
         unpadded: How many stages, from the first one on, convolve without padding, 0 to 3. With 1, stage a1 takes the
             pictures from 48 to 46 to 44 pixels: every value that it computes comes from real pixels, and everything
             after it costs a sixth less.
+        size: Height and width of the pictures. The weights are the same for every size.
         policy: Keras dtype policy of the layers (``float32``, ``mixed_bfloat16``, ``mixed_float16``); the softmax
             layer is float32 always.
 
     Returns:
-        An uncompiled functional model. Input ``image``: float32 or uint8-valued, shape (N, 48, 48, 1), 0..255.
+        An uncompiled functional model. Input ``image``: float32 or uint8-valued, shape (N, size, size, 1), 0..255.
         Output ``probabilities``: float32, shape (N, 7), rows sum to 1.
 
     Raises:
@@ -63,7 +65,7 @@ def build_model(
     layers = keras.layers
     kernel = {"use_bias": False, "kernel_initializer": "he_normal", "dtype": policy}
     norm = {"momentum": norm_momentum, "epsilon": 1e-5, "dtype": policy}
-    inputs = layers.Input(INPUT_SHAPE, name="image")
+    inputs = layers.Input((size, size, 1), name="image")
     x = layers.Rescaling(1 / 64, offset=-2.0, name="scale", dtype=policy)(inputs)
     for stage, (name, width, rate) in enumerate(zip(STAGE_NAMES, widths, dropout, strict=False)):
         for n in (1, 2):

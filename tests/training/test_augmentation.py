@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fer_deploy.training.augmentation import Augmentation, augment, mix
+from fer_deploy.training.augmentation import Augmentation, augment, mix, scale
 
 NOTHING = Augmentation(flip=False, rotation=0.0, zoom=0.0, shift=0.0, contrast=0.0, brightness=0.0, erase=0.0)
 
@@ -83,3 +83,19 @@ def test_without_mixing_nothing_is_drawn() -> None:
     assert mixed is images
     assert shares is labels
     assert random.random() == np.random.default_rng(0).random()
+
+
+def test_a_scaled_picture_shows_the_same_in_fewer_pixels() -> None:
+    ramp = np.broadcast_to(np.arange(48, dtype=np.float32)[:, None], (48, 48))
+    images = np.stack([ramp, ramp.T, np.full_like(ramp, 300)])[..., None]
+    scaled = scale(images, 36)
+    assert (scaled.shape, scaled.dtype) == ((3, 36, 36, 1), np.float32)
+    middles = (np.arange(36) + 0.5) * 48 / 36 - 0.5
+    np.testing.assert_allclose(scaled[0, 2:-2, 7, 0], middles[2:-2], atol=0.2)
+    np.testing.assert_allclose(scaled[1, 7, 2:-2, 0], middles[2:-2], atol=0.2)
+    np.testing.assert_allclose(scaled[2], 300, atol=1e-3)  # not cut off at 255
+
+
+def test_a_picture_of_the_right_size_stays_as_it_is() -> None:
+    images = _pictures(2)[..., None].astype(np.float32)
+    assert scale(images, 48) is images

@@ -50,6 +50,14 @@ def test_a_later_stage_starts_from_the_best_of_the_one_before(data: Fer2013, tmp
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
 
 
+def test_small_pictures_first_then_whole_ones(data: Fer2013, tmp_path: Path) -> None:
+    small = Stage(**{**STILL, "learning_rate": 0.01}, size=36)
+    fitted = fit(data, _recipe(small, Stage(**STILL)), tmp_path / "both")
+    assert fitted.model.input_shape == (None, 48, 48, 1)
+    assert fitted.best["stage"] == 2  # a score on small pictures says nothing of whole ones
+    assert len({np.float32(row["loss"]) for row in fitted.history}) == 2
+
+
 def test_weights_that_do_not_fit_are_named(data: Fer2013, tmp_path: Path) -> None:
     (tmp_path / "no.keras").write_bytes(b"no model")
     with pytest.raises(TrainingError, match=r"no\.keras"):

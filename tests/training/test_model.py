@@ -40,6 +40,12 @@ def test_unpadded_stages_shrink_the_picture() -> None:
     assert sizes == [44, 18, 9, 5]
 
 
+def test_a_smaller_picture_goes_through_the_same_weights() -> None:
+    whole, small = (build_model(widths=(4, 4, 8, 8), dense_units=8, unpadded=3, size=size) for size in (48, 32))
+    small.set_weights(whole.get_weights())
+    assert small.predict(np.zeros((2, 32, 32, 1)), verbose=0).shape == (2, 7)
+
+
 def test_blocks_come_in_order_and_the_fully_connected_one_last() -> None:
     names = [layer.name for layer in build_model(widths=(4, 4, 8, 8), dense_units=8).layers]
     firsts = [names.index(name) for name in ("a1_conv1", "a2_conv1", "b1_conv1", "b2_conv1", "fc_dense")]

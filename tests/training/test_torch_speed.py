@@ -1,4 +1,4 @@
-"""PyTorch's batch normalisation in Keras's place gives what Keras's own gives."""
+"""PyTorch's batch normalisation and pooling in Keras's place give what Keras's own gives."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ pytest.importorskip("torch")
 COMPARE = """
 import keras, numpy as np
 from fer_deploy.training.model import build_model
-from fer_deploy.training.torch_speed import fuse_batch_norm
+from fer_deploy.training.torch_speed import use_torch_kernels
 
 def steps(fused):
     keras.utils.set_random_seed(0)
     model = build_model(widths=(4, 4, 8, 8), dense_units=8, dropout=(0.0,) * 5, norm_momentum=0.5)
-    assert not fused or fuse_batch_norm(model) == 9
+    assert not fused or use_torch_kernels(model) == 13
     model.compile(keras.optimizers.SGD(0.01), "categorical_crossentropy")
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (64, 48, 48, 1)).astype("float32")
