@@ -36,10 +36,12 @@ def epoch_batches(
         workers: Threads that augment.
 
     Yields:
-        Pictures, float32, shape (B, size, size, 1), about 0..255, and labels, float32, shape (B, 7), rows sum to 1.
+        Pictures, float32, shape (B, size, size, 1), about 0..255, and labels, float32, shape (B, 7); a row sums to
+        what its picture counts in the loss, 1 where ``class_balance`` is 0.
     """
     order = np.random.default_rng(seed).permutation(len(training))
     size = min(stage.batch_size, len(training))
+    weights = class_weights(training.labels, stage.class_balance)
 
     def make(step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         chosen = order[step * size : (step + 1) * size]
@@ -49,7 +51,7 @@ def epoch_batches(
         labels = labels * (1 - stage.label_smoothing) + stage.label_smoothing / NUM_CLASSES
         images, labels = mix(images, labels, stage.augmentation, random)
         labels = teachers.teach(images, labels, stage.teaching)
-        return scale(images, stage.size), labels
+        return scale(images, stage.size), labels * weights[training.labels[chosen], np.newaxis]
 
     waiting: deque[int] = deque(range(steps_per_epoch(len(training), stage.batch_size)))
     with ThreadPoolExecutor(workers) as pool:
@@ -59,3 +61,19 @@ def epoch_batches(
             if waiting:
                 ahead.append(pool.submit(make, waiting.popleft()))
             yield batch
+
+
+def class_weights(labels: NDArray[np.uint8], balance: float) -> NDArray[np.float32]:
+    """Says what a picture of each class counts; all pictures together count as many as they are.
+
+    Args:
+        labels: Of a whole partition.
+        balance: ``class_balance`` of the stage.
+
+    Returns:
+        float32, shape (7,); 0 for a class without pictures.
+    """
+    sizes = np.bincount(labels, minlength=NUM_CLASSES).astype(np.float64)
+    weights = np.power(sizes, -balance, out=np.zeros(NUM_CLASSES), where=sizes > 0)
+    weights *= len(labels) / (weights @ sizes)
+    return weights.astype(np.float32)

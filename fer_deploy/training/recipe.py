@@ -41,6 +41,8 @@ class Stage:
         momentum: Of SGD, in Nesterov's form.
         weight_decay: Decoupled (each step takes ``learning_rate * weight_decay`` off), on kernels only.
         label_smoothing: Share of each label that is spread over all classes.
+        class_balance: How much more a picture of a rare class counts: in proportion to its class's size to minus this
+            power; 0 for all alike, 1 for as if all classes were of one size.
         average: Momentum of the moving average of the weights, which is what is scored and kept; 0 for none.
         initial: A ``.keras`` file, relative to the recipe, whose weights this stage starts from.
         teachers: Bundles, by the name of a shipped one or by a path relative to the recipe, whose mean answer to each
@@ -58,6 +60,7 @@ class Stage:
     momentum: float = 0.9
     weight_decay: float = 5e-3
     label_smoothing: float = 0.1
+    class_balance: float = 0.0
     average: float = 0.999
     initial: str = ""
     teachers: tuple[str, ...] = ()
