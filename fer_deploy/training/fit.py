@@ -89,11 +89,11 @@ class _Training:
     def run(self, resume: bool) -> Fitted:
         state = self._begin(resume)
         self.report("start", {"device": self.device, "epochs": self.recipe.epochs, "done": len(state.history)})
-        keras = import_keras()
-        keras.utils.set_random_seed(self.recipe.seed)
         for index in range(state.stage, len(self.recipe.stages)):
             if index > state.stage:
                 state.stage, state.epoch, state.optimizer = index, 0, []
+            # Dropout takes its seeds when a network is built: they must not depend on what ran before in this process.
+            import_keras().utils.set_random_seed(self.recipe.seed + index)
             self._run_stage(self._build(self.policy, self.recipe.stages[index].size), state)
         best = self._build("float32")
         best.set_weights(state.best)

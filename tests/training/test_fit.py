@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fer_deploy.data.fer2013 import PUBLIC, TRAINING, Fer2013, Partition
 from fer_deploy.errors import DataError, TrainingError
+from fer_deploy.training.checkpoint import Checkpoint
 from fer_deploy.training.recipe import Recipe, Shape, Stage
 
 keras = pytest.importorskip("keras")
@@ -16,6 +18,7 @@ keras = pytest.importorskip("keras")
 from fer_deploy.training.fit import as_json, fit  # noqa: E402
 
 SHAPE = Shape(widths=(8, 8, 16, 16), dense_units=16)
+DROPPING = Shape(widths=(8, 8, 16, 16), dense_units=16, dropout=(0.2,) * 5)
 STILL = {"average": 0.0, "epochs": 1, "batch_size": 16, "learning_rate": 0.0, "weight_decay": 0.0}
 
 
@@ -56,6 +59,24 @@ def test_small_pictures_first_then_whole_ones(data: Fer2013, tmp_path: Path) -> 
     assert fitted.model.input_shape == (None, 48, 48, 1)
     assert fitted.best["stage"] == 2  # a score on small pictures says nothing of whole ones
     assert len({np.float32(row["loss"]) for row in fitted.history}) == 2
+
+
+def test_stopped_between_stages_and_resumed_it_ends_with_the_same_weights(data: Fer2013, tmp_path: Path) -> None:
+    stage = Stage(epochs=2, batch_size=16, learning_rate=0.05, average=0.5)
+    recipe = Recipe(name="tiny", precision="float32", model=DROPPING, stages=(stage, stage))
+
+    def stop(event: str, details: dict[str, Any]) -> None:
+        if event == "epoch" and details["epoch"] == stage.epochs:
+            raise KeyboardInterrupt
+
+    fit(data, recipe, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(data, recipe, tmp_path / "stopped", report=stop)
+    fit(data, recipe, tmp_path / "stopped", resume=True)
+    whole, resumed = Checkpoint.load(tmp_path / "whole"), Checkpoint.load(tmp_path / "stopped")
+    assert len(resumed.history) == 4
+    for expected, got in zip(whole.model, resumed.model, strict=True):
+        np.testing.assert_array_equal(expected, got)
 
 
 def test_weights_that_do_not_fit_are_named(data: Fer2013, tmp_path: Path) -> None:
