@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from fer_deploy.data.fer2013 import PUBLIC, TRAINING, Fer2013, Partition
 from fer_deploy.errors import TrainingError
-from fer_deploy.labels import IMAGE_SIZE
 from fer_deploy.training.augmentation import scale
 from fer_deploy.training.batches import epoch_batches, steps_per_epoch
 from fer_deploy.training.checkpoint import FILE, Arrays, Checkpoint
@@ -95,7 +94,7 @@ class _Training:
             # Dropout takes its seeds when a network is built: they must not depend on what ran before in this process.
             import_keras().utils.set_random_seed(self.recipe.seed + index)
             self._run_stage(self._build(self.policy, self.recipe.stages[index].size), state)
-        best = self._build("float32")
+        best = self._build("float32", self.recipe.stages[-1].size)
         best.set_weights(state.best)
         return Fitted(best, state.history, state.best_row, self.device)
 
@@ -116,7 +115,7 @@ class _Training:
         self.output.mkdir(parents=True, exist_ok=True)
         return Checkpoint(self.identity)
 
-    def _build(self, policy: str, size: int = IMAGE_SIZE) -> keras.Model:
+    def _build(self, policy: str, size: int) -> keras.Model:
         model = build_model(**dataclasses.asdict(self.recipe.model), size=size, policy=policy)
         use_torch_kernels(model)
         return model
@@ -179,16 +178,16 @@ class _Training:
         """Top-1 accuracy of the given weights on PublicTest, 0 to 1; the model keeps its own."""
         own = model.get_weights()
         model.set_weights(weights)
-        size = model.input_shape[1]
-        pictures = scale(self.public.images[..., np.newaxis].astype(np.float32), size)
-        chosen = predict(model, pictures[..., 0]).argmax(axis=1)
+        chosen = predict(model, self.public.images).argmax(axis=1)
         model.set_weights(own)
         return float((chosen == self.public.labels).mean())
 
 
 def predict(model: keras.Model, images: NDArray[Any], batch_size: int = 256) -> NDArray[np.float32]:
-    """Runs a network over pictures, 0..255, shape (N, H, W); returns float32 probabilities, shape (N, 7)."""
-    probabilities: NDArray[np.float32] = model.predict(images[..., np.newaxis], batch_size=batch_size, verbose=0)
+    """Runs a network over pictures, 0..255, shape (N, H, W), scaled if it takes smaller ones; returns float32
+    probabilities, shape (N, 7)."""
+    pictures = scale(images[..., np.newaxis].astype(np.float32, copy=False), model.input_shape[1])
+    probabilities: NDArray[np.float32] = model.predict(pictures, batch_size=batch_size, verbose=0)
     return probabilities
 
 

@@ -49,7 +49,7 @@ class Stage:
             augmented picture is mixed into its label.
         teaching: Their share of the label, 0 to 1.
         size: Height and width that augmented pictures are scaled to, 32 to 48. Smaller ones train faster: a stage of
-            36 before the one of 48 costs half of it.
+            36 before the one of 48 costs half of it. That of the last stage is what the trained model takes.
         augmentation: How strongly pictures are changed.
     """
 
@@ -145,8 +145,6 @@ def parse_recipe(raw: dict[str, Any], path: Path) -> Recipe:
         raise ValueError("teaching must be from 0 to 1")
     if any(not SMALLEST_SIZE <= stage.size <= IMAGE_SIZE for stage in recipe.stages):
         raise ValueError(f"size must be from {SMALLEST_SIZE} to {IMAGE_SIZE}")
-    if recipe.stages[-1].size != IMAGE_SIZE:
-        raise ValueError(f"the last stage must have size {IMAGE_SIZE}: that is what the model is used with")
     return recipe
 
 

@@ -15,7 +15,7 @@ from fer_deploy.training.recipe import Recipe, Shape, Stage
 
 keras = pytest.importorskip("keras")
 
-from fer_deploy.training.fit import as_json, fit  # noqa: E402
+from fer_deploy.training.fit import as_json, fit, predict  # noqa: E402
 
 SHAPE = Shape(widths=(8, 8, 16, 16), dense_units=16)
 DROPPING = Shape(widths=(8, 8, 16, 16), dense_units=16, dropout=(0.2,) * 5)
@@ -77,6 +77,14 @@ def test_stopped_between_stages_and_resumed_it_ends_with_the_same_weights(data: 
     assert len(resumed.history) == 4
     for expected, got in zip(whole.model, resumed.model, strict=True):
         np.testing.assert_array_equal(expected, got)
+
+
+def test_a_network_for_small_pictures(data: Fer2013, tmp_path: Path) -> None:
+    fitted = fit(data, _recipe(Stage(**STILL, size=40)), tmp_path / "small")
+    assert fitted.model.input_shape == (None, 40, 40, 1)
+    public = data.partition(PUBLIC)
+    right = predict(fitted.model, public.images).argmax(axis=1) == public.labels
+    assert fitted.best["public_accuracy"] == right.mean()
 
 
 def test_weights_that_do_not_fit_are_named(data: Fer2013, tmp_path: Path) -> None:
