@@ -127,7 +127,7 @@ def _fill(
     keras = describe_file(folder, KERAS_FILE, "keras", "fp32", saved_with)
     report("Converting to ONNX")
     forms = _write_forms(folder, onnx.convert(loaded.model, digest, tools), given, tools, report)
-    target = given.recipe.target_accuracy / 100 or None
+    target = round(given.recipe.target_accuracy / 100, 6) or None
     training = training_summary(source.with_name(METRICS_FILE), report)
     bundle = Bundle(folder, name, digest, (keras, *forms), training, target)
     report(f"Comparing with Keras: {given.pictures.name}")

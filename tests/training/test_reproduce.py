@@ -12,14 +12,15 @@ def test_what_a_recipe_needs_is_made_before_it(tmp_path: Path) -> None:
     shutil.copy(TRAIN / "reproduce", tmp_path / "train")
     script = runpy.run_path(str(tmp_path / "train/reproduce"))
     recipes = tmp_path / "train/recipes"
-    missing = script["what_is_missing"](recipes / "default.toml")
+    assert script["what_is_missing"](recipes / "default.toml") == ["first", "lean", "middle", "second", "accurate"]
+    missing = script["what_is_missing"](recipes / "second.toml")
     assert missing == ["first", "lean", "middle"]
     assert script["what_is_missing"](recipes / "fast.toml") == ["first"]
     assert script["what_is_missing"](recipes / "first.toml") == []
     (tmp_path / "runs/first/bundle").mkdir(parents=True)
-    assert script["what_is_missing"](recipes / "default.toml") == missing  # the weights of ``first`` are not there
+    assert script["what_is_missing"](recipes / "second.toml") == missing  # the weights of ``first`` are not there
     (tmp_path / "runs/first/model.keras").touch()
-    assert script["what_is_missing"](recipes / "default.toml") == ["lean", "middle"]
+    assert script["what_is_missing"](recipes / "second.toml") == ["lean", "middle"]
     (tmp_path / "runs/middle").mkdir()
     (tmp_path / "runs/middle/model.keras").touch()  # trained, and not exported yet
-    assert script["what_is_missing"](recipes / "default.toml") == ["lean", "middle"]
+    assert script["what_is_missing"](recipes / "second.toml") == ["lean", "middle"]
