@@ -99,6 +99,8 @@ def import_keras() -> Any:
         MissingDependencyError: Keras, or the framework that it is set to use, is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # PyTorch's threads spin while they wait for one another, and so take the cores of those who make the next batch.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         with quiet():
             import keras
