@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,7 +149,8 @@ class _Training:
         started = time.monotonic()
         batches = epoch_batches(self.training, stage, seed, self.teachers[state.stage])
         for step, (images, labels) in enumerate(batches, 1):
-            logs = model.train_on_batch(images, labels, return_dict=True)
+            with _ahead(model.optimizer, stage.sharpness):
+                logs = model.train_on_batch(images, labels, return_dict=True)
             if not math.isfinite(logs["loss"]):
                 raise TrainingError(f"The loss became {logs['loss']} in epoch {epoch + 1}: lower the learning rate")
             sums = {name: total + float(logs[name]) for name, total in sums.items()}
@@ -211,6 +213,22 @@ def _optimizer(stage: Stage, steps: int) -> keras.optimizers.Optimizer:
     if stage.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer
+
+
+@contextmanager
+def _ahead(optimizer: keras.optimizers.Optimizer, distance: float) -> Iterator[None]:
+    """Moves the weights ahead along their momentum, by ``distance`` in the norm of all of them together, and back."""
+    ops = import_keras().ops
+    norm = float(sum(ops.sum(ops.square(m)) for m in optimizer.momentums)) ** 0.5 if distance else 0.0
+    if not norm:  # nothing asked for, or the first step
+        yield
+        return
+    moves = [ops.multiply(momentum, distance / norm) for momentum in optimizer.momentums]
+    for variable, move in zip(optimizer._trainable_variables, moves, strict=True):
+        variable.assign_add(move)
+    yield
+    for variable, move in zip(optimizer._trainable_variables, moves, strict=True):
+        variable.assign_sub(move)
 
 
 def _averaged_weights(model: keras.Model, stage: Stage) -> Arrays:

@@ -43,6 +43,8 @@ class Stage:
         label_smoothing: Share of each label that is spread over all classes.
         class_balance: How much more a picture of a rare class counts: in proportion to its class's size to minus this
             power; 0 for all alike, 1 for as if all classes were of one size.
+        sharpness: Distance that all weights together are moved ahead along their momentum while a gradient is taken, so
+            that minima count which are flat so far around (Becker et al. 2024, "Momentum-SAM"); 0 for none.
         average: Momentum of the moving average of the weights, which is what is scored and kept; 0 for none.
         initial: A ``.keras`` file, relative to the recipe, whose weights this stage starts from.
         teachers: Bundles, by the name of a shipped one or by a path relative to the recipe, whose mean answer to each
@@ -61,6 +63,7 @@ class Stage:
     weight_decay: float = 5e-3
     label_smoothing: float = 0.1
     class_balance: float = 0.0
+    sharpness: float = 0.0
     average: float = 0.999
     initial: str = ""
     teachers: tuple[str, ...] = ()
@@ -141,6 +144,8 @@ def parse_recipe(raw: dict[str, Any], path: Path) -> Recipe:
         raise ValueError(f"precision is {recipe.precision!r}, expected one of {', '.join(PRECISIONS)}")
     if any(stage.epochs < 1 or stage.batch_size < 1 for stage in recipe.stages):
         raise ValueError("epochs and batch_size must be at least 1")
+    if any(stage.sharpness and not (stage.momentum and stage.sharpness > 0) for stage in recipe.stages):
+        raise ValueError("sharpness must be positive, and needs momentum")
     if any(not 0 <= stage.teaching <= 1 for stage in recipe.stages):
         raise ValueError("teaching must be from 0 to 1")
     if any(not SMALLEST_SIZE <= stage.size <= IMAGE_SIZE for stage in recipe.stages):

@@ -15,7 +15,7 @@ from fer_deploy.training.recipe import Recipe, Shape, Stage
 
 keras = pytest.importorskip("keras")
 
-from fer_deploy.training.fit import as_json, fit, predict  # noqa: E402
+from fer_deploy.training.fit import _ahead, as_json, fit, predict  # noqa: E402
 
 SHAPE = Shape(widths=(8, 8, 16, 16), dense_units=16)
 DROPPING = Shape(widths=(8, 8, 16, 16), dense_units=16, dropout=(0.2,) * 5)
@@ -85,6 +85,32 @@ def test_a_network_for_small_pictures(data: Fer2013, tmp_path: Path) -> None:
     public = data.partition(PUBLIC)
     right = predict(fitted.model, public.images).argmax(axis=1) == public.labels
     assert fitted.best["public_accuracy"] == right.mean()
+
+
+def test_weights_are_moved_ahead_while_a_gradient_is_taken_and_back() -> None:
+    weights = [keras.Variable(np.arange(3.0)), keras.Variable(np.ones((2, 2)))]
+    start = [np.array(weight.numpy()) for weight in weights]
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(weights)
+    with _ahead(optimizer, 0.5):  # no momentum yet: no move
+        np.testing.assert_array_equal(weights[0].numpy(), start[0])
+    for momentum, value in zip(optimizer.momentums, (2.0, -4.0), strict=True):
+        momentum.assign(np.full(momentum.shape, value))
+    with _ahead(optimizer, 0.5):
+        moves = [weight.numpy() - before for weight, before in zip(weights, start, strict=True)]
+        optimizer.momentums[0].assign([0.0, 0.0, 0.0])  # what a step does to the momentum changes no way back
+    length = (3 * 2.0**2 + 4 * 4.0**2) ** 0.5
+    np.testing.assert_allclose(moves[0], 0.5 * 2.0 / length, rtol=1e-5)
+    np.testing.assert_allclose(moves[1], 0.5 * -4.0 / length, rtol=1e-5)
+    for weight, before in zip(weights, start, strict=True):
+        np.testing.assert_allclose(weight.numpy(), before, atol=1e-6)
+
+
+def test_sharpness_changes_what_is_learned(data: Fer2013, tmp_path: Path) -> None:
+    moving = {**STILL, "learning_rate": 0.05}
+    plain = fit(data, _recipe(Stage(**moving)), tmp_path / "plain").model.get_weights()
+    flat = fit(data, _recipe(Stage(**moving, sharpness=0.5)), tmp_path / "flat").model.get_weights()
+    assert any(np.abs(a - b).max() > 1e-5 for a, b in zip(plain, flat, strict=True))
 
 
 def test_weights_that_do_not_fit_are_named(data: Fer2013, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ def test_without_a_recipe_the_one_that_needs_no_other_network_is_trained() -> No
         ("seed =", "not valid TOML"),
         ("augmentation = 3", "augmentation"),
         ("stage = 3", "stage"),
+        ("[[stage]]\nsharpness = -0.1", "sharpness must be positive, and needs momentum"),
+        ("[[stage]]\nsharpness = 0.1\nmomentum = 0.0", "sharpness must be positive, and needs momentum"),
         ("[[stage]]\nsize = 31\n[[stage]]", "size must be from 32 to 48"),
     ],
 )
