@@ -38,15 +38,12 @@ def use_torch_kernels(model: keras.Model) -> int:
         keras.layers.BatchNormalization: ("call", _batch_norm),
         keras.layers.MaxPooling2D: ("call", _max_pool),
     }
-    layers = [layer for layer in model.layers if type(layer) in kernels and not _is_strided(layer)]
+    strided = [layer for layer in model.layers if type(layer) is keras.layers.Conv2D and layer.strides != (1, 1)]
+    layers = [layer for layer in model.layers if type(layer) in kernels and layer not in strided]
     for layer in layers:
         method, kernel = kernels[type(layer)]
         setattr(layer, method, types.MethodType(kernel, layer))
     return len(layers)
-
-
-def _is_strided(layer: Any) -> bool:
-    return hasattr(layer, "convolution_op") and layer.strides != (1, 1)
 
 
 def _convolve(layer: Any, inputs: Any, kernel: Any) -> Any:
