@@ -89,9 +89,7 @@ class TwoLooks(Detector):
     def detect(self, picture: NDArray[np.uint8], hint: str = LATENCY) -> list[Face]:
         """See ``Detector.detect``."""
         image = _as_image(picture)
-        found = self.second_look(image, self.first_look(image, hint), hint)
-        least = _LEAST * self.sight.first_face / self._scale(image)
-        return found.take(found.boxes[:, 2:].max(axis=1, initial=0) >= least).faces()
+        return self.second_look(image, self.first_look(image, hint), hint).faces()
 
     def first_look(self, image: Image.Image, hint: str = LATENCY) -> Candidates:
         """Gives the places that may be faces, in the picture's pixels, at most 256."""
@@ -115,7 +113,10 @@ class TwoLooks(Detector):
             seen = self._look(np.stack(tiles[start : start + _BATCH]), self.threshold, hint)
             for found, (left, upper, scale) in zip(seen, places[start : start + _BATCH], strict=True):
                 sure.append(_in_the_middle(found, self.sight).moved(scale, left, upper))
-        return Candidates.joined(sure).distinct(_INSIDE)
+        found = Candidates.joined(sure)
+        least = _LEAST * self.sight.first_face / self._scale(image)
+        # too small ones go first: one inside a face, scored higher, would take the face's place
+        return found.take(found.boxes[:, 2:].max(axis=1, initial=0) >= least).distinct(_INSIDE)
 
     def _look(self, pictures: NDArray[np.uint8], floor: float, hint: str) -> list[Candidates]:
         """Has the network look, and leaves out boxes that no face can have, as a damaged network gives them."""

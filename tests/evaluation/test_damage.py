@@ -284,14 +284,17 @@ def test_int8_weights_of_all_8_bits_are_refused_by_export_on_every_cpu(shipped: 
 
 
 @pytest.mark.fer2013
-def test_int8_weights_of_all_8_bits_are_caught_on_a_cpu_without_vnni(
+def test_int8_weights_of_all_8_bits_lose_agreement_on_a_cpu_without_vnni(
     shipped: Bundle, pictures: Partition, ground: Ground, tmp_path: Path
 ) -> None:
+    """How much depends on the network: with some it is less than the gate would notice, so ``export`` refuses all."""
     _needs(shipped, "int8")
     if (cpu := machine_info()["cpu_class"]) not in ("avx2", "avx512"):
         pytest.skip(f"this CPU ({cpu}) adds products in 32 bits and computes such a file rightly")
     broken = damaged(shipped, tmp_path / "bundle", "int8", full_range)
-    assert not prove(broken, "int8", pictures, ground, "onnx").passed
+    as_it_is, changed = (prove(each, "int8", pictures, ground, "onnx").rows[-1] for each in (shipped, broken))
+    assert changed.agreement < as_it_is.agreement
+    assert changed.mean_abs_difference > 1.2 * as_it_is.mean_abs_difference
 
 
 def _needs(bundle: Bundle, precision: str) -> None:
