@@ -39,7 +39,8 @@ def test_finds_the_face_and_nothing_else(detector: TwoLooks, astronaut: Any) -> 
 def test_small_and_huge_faces_in_their_own_pixels(detector: TwoLooks, astronaut: Any, scale: float) -> None:
     face, *others = detector.detect(scaled(astronaut, scale))
     assert overlap(face, [value * scale for value in FACE]) > 0.6
-    assert all(other.score < 0.3 for other in others)  # in float32 something on the suit is faintly like a face
+    assert len(others) <= (scale == 6.0)  # in float32 something on the suit is then faintly like a face
+    assert all(other.score < 0.3 for other in others)
 
 
 def test_a_face_that_fills_the_picture(detector: TwoLooks, astronaut: Any) -> None:
