@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,15 @@ class Partition:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def take(self, chosen: NDArray[Any]) -> Partition:
+        """Makes a partition of some of the pictures.
+
+        Args:
+            chosen: Their indices, in the order wanted, or a mask, bool, shape (N,).
+        """
+        indices = np.arange(len(self))[chosen]
+        return Partition(self.images[indices], self.labels[indices], tuple(self.names[i] for i in indices))
 
     def fingerprint(self) -> str:
         """SHA-256 over all (label, pixels) pairs in an order of their own: equal for equal content in any form."""

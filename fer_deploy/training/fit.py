@@ -73,7 +73,7 @@ class _Training:
         self.output = output
         self.report = report
         self.public = data.partition(PUBLIC)
-        self.training = _choose(data.partition(TRAINING), recipe.pictures, recipe.seed)
+        self.training = _choose(_without(data.partition(TRAINING), recipe.left_out), recipe.pictures, recipe.seed)
         self.policy = resolve_precision(recipe.precision)
         self.device = {**describe_device(), "precision": self.policy}
         keras = import_keras()
@@ -242,12 +242,24 @@ def _averaged_weights(model: keras.Model, stage: Stage) -> Arrays:
     return _values([averages.get(variable.path, variable) for variable in model.weights])
 
 
+def _without(partition: Partition, left_out: str) -> Partition:
+    if not left_out:
+        return partition
+    try:
+        names = set(Path(left_out).read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"The list of pictures to leave out, {left_out}, cannot be read: {error}") from error
+    if unknown := names - set(partition.names):
+        raise TrainingError(f"{left_out} leaves out {min(unknown)!r:.80}, which is no picture of {TRAINING}")
+    if len(names) == len(partition):
+        raise TrainingError(f"{left_out} leaves out every picture of {TRAINING}")
+    return partition.take(np.array([name not in names for name in partition.names]))
+
+
 def _choose(partition: Partition, pictures: int, seed: int) -> Partition:
     if not 0 < pictures < len(partition):
         return partition
-    chosen = np.sort(np.random.default_rng(seed).choice(len(partition), pictures, replace=False))
-    names = tuple(partition.names[i] for i in chosen)
-    return Partition(partition.images[chosen], partition.labels[chosen], names)
+    return partition.take(np.sort(np.random.default_rng(seed).choice(len(partition), pictures, replace=False)))
 
 
 def _load_weights(model: keras.Model, path: Path) -> None:

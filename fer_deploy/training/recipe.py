@@ -81,6 +81,8 @@ class Recipe:
         seed: Of everything random.
         precision: Keras dtype policy; ``auto`` takes mixed_bfloat16 where the device has it in hardware.
         pictures: Use only so many Training pictures (0 for all): for trying things out.
+        left_out: A text file, relative to the recipe, with the names of Training pictures that are not used, one per
+            line (``train/label_noise`` makes one); empty for none.
         model: The network's shape.
         stages: What is done, in order.
     """
@@ -89,6 +91,7 @@ class Recipe:
     seed: int = 0
     precision: str = "auto"
     pictures: int = 0
+    left_out: str = ""
     model: Shape = field(default_factory=Shape)
     stages: tuple[Stage, ...] = (Stage(),)
 
@@ -131,14 +134,14 @@ def parse_recipe(raw: dict[str, Any], path: Path) -> Recipe:
     stages = []
     for entry in entries:
         augmentation = build(Augmentation, {**common, **take_table(entry, "augmentation")})
-        if entry.get("initial"):
-            entry["initial"] = str((path.parent / entry["initial"]).resolve())
+        _resolve(entry, "initial", path.parent)
         if isinstance(entry.get("teachers"), list):
             entry["teachers"] = [_teacher(teacher, path.parent) for teacher in entry["teachers"]]
         stages.append(build(Stage, entry, augmentation=augmentation))
     if not stages:
         raise ValueError("it has no stage")
     raw.setdefault("name", path.stem)
+    _resolve(raw, "left_out", path.parent)
     recipe = build(Recipe, raw, model=build(Shape, take_table(raw, "model")), stages=tuple(stages))
     if recipe.precision not in PRECISIONS:
         raise ValueError(f"precision is {recipe.precision!r}, expected one of {', '.join(PRECISIONS)}")
@@ -151,6 +154,12 @@ def parse_recipe(raw: dict[str, Any], path: Path) -> Recipe:
     if any(not SMALLEST_SIZE <= stage.size <= IMAGE_SIZE for stage in recipe.stages):
         raise ValueError(f"size must be from {SMALLEST_SIZE} to {IMAGE_SIZE}")
     return recipe
+
+
+def _resolve(table: dict[str, Any], key: str, folder: Path) -> None:
+    """Makes a path relative to the recipe's folder an absolute one, if there is one."""
+    if table.get(key) and isinstance(table[key], str):
+        table[key] = str((folder / table[key]).resolve())
 
 
 def _teacher(name: Any, folder: Path) -> str:

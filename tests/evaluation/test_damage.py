@@ -197,7 +197,7 @@ def read_pictures(source: Path) -> Partition:
 
 def thinned(bundle: Bundle, whole: Partition) -> tuple[Partition, Ground]:
     """Takes every fifth picture, and Keras's answers to these: the recorded ones, else it runs."""
-    part = Partition(whole.images[::STRIDE], whole.labels[::STRIDE], whole.names[::STRIDE])
+    part = whole.take(np.arange(0, len(whole), STRIDE))
     outputs = read_outputs(bundle)
     recorded = None if outputs is None else recorded_answers(outputs, whole.images)
     if recorded is not None:

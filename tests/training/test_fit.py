@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,37 @@ def test_a_data_set_without_public_test_is_refused(data: Fer2013, tmp_path: Path
     part = Fer2013(data.source, data.form, {TRAINING: data.partitions[TRAINING]})
     with pytest.raises(DataError, match=PUBLIC):
         fit(part, _recipe(Stage(**STILL)), tmp_path)
+
+
+def test_pictures_that_are_left_out_do_not_count(data: Fer2013, tmp_path: Path) -> None:
+    listed = tmp_path / "left_out.txt"
+    listed.write_text("".join(f"p{i}\n" for i in range(0, 48, 2)))
+    stage = Stage(**{**STILL, "learning_rate": 0.05})
+    fewer = dataclasses.replace(
+        data, partitions={**data.partitions, TRAINING: data.partition(TRAINING).take(slice(1, 48, 2))}
+    )
+    without = fit(data, dataclasses.replace(_recipe(stage), left_out=str(listed)), tmp_path / "without").model
+    of_fewer = fit(fewer, _recipe(stage), tmp_path / "fewer").model
+    for a, b in zip(without.get_weights(), of_fewer.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"p3\nq3\n", "'q3', which is no picture"),
+        ("\n".join(f"p{i}" for i in range(48)).encode(), "every picture"),
+    ],
+)
+def test_a_wrong_list_of_what_is_left_out(data: Fer2013, tmp_path: Path, content: bytes | None, says: str) -> None:
+    listed = tmp_path / "left_out.txt"
+    if content is not None:
+        listed.write_bytes(content)
+    with pytest.raises(TrainingError, match=says) as caught:
+        fit(data, dataclasses.replace(_recipe(Stage(**STILL)), left_out=str(listed)), tmp_path / "run")
+    assert str(listed) in str(caught.value)
 
 
 def test_of_paths_what_a_machine_calls_its_folders_is_left_out() -> None:

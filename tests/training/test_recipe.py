@@ -42,6 +42,8 @@ def test_without_a_recipe_the_one_that_needs_no_other_network_is_trained() -> No
         ("stage = 3", "stage"),
         ("[[stage]]\nsharpness = -0.1", "sharpness must be positive, and needs momentum"),
         ("[[stage]]\nsharpness = 0.1\nmomentum = 0.0", "sharpness must be positive, and needs momentum"),
+        ("left_out = 3", "left_out is 3, expected a str"),
+        ("[[stage]]\ninitial = 3", "initial is 3, expected a str"),
         ("[[stage]]\nsize = 31\n[[stage]]", "size must be from 32 to 48"),
     ],
 )
@@ -56,6 +58,18 @@ def test_a_wrong_recipe_is_one_clear_line(tmp_path: Path, text: str, says: str) 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="cannot be read"):
         load_recipe(tmp_path / "none.toml")
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipes/r.toml"
+    path.parent.mkdir()
+    path.write_text(
+        'left_out = "../runs/doubts.txt"\n[[stage]]\ninitial = "../a.keras"\nteachers = ["../b", "default"]\n'
+    )
+    recipe = load_recipe(path)
+    assert recipe.left_out == str(tmp_path / "runs/doubts.txt")
+    assert recipe.stages[0].initial == str(tmp_path / "a.keras")
+    assert recipe.stages[0].teachers == (str(tmp_path / "b"), "default")
 
 
 def test_stages_share_the_augmentation_and_may_change_it(tmp_path: Path) -> None:
