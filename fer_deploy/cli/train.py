@@ -42,12 +42,14 @@ def train(
     """
     from fer_deploy.data import load_fer2013
     from fer_deploy.errors import StoppedError
+    from fer_deploy.training.checkpoint import check_folder
     from fer_deploy.training.fit import fit
     from fer_deploy.training.model import import_keras
     from fer_deploy.training.recipe import Recipe, load_recipe
     from fer_deploy.training.report import write_report
 
     plan = load_recipe(recipe) if recipe else Recipe(name="first")
+    check_folder(output, resume)
     import_keras()
     with progress_bar(f"Reading {data.name}") as count:
         dataset = load_fer2013(data, skip_bad=skip_bad, progress=count)

@@ -64,6 +64,7 @@ class Checkpoint:
         Raises:
             TrainingError: There is none, or it is damaged.
         """
+        check_folder(folder, resume=True)
         path = folder / FILE
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -74,7 +75,17 @@ class Checkpoint:
                         groups[group].append(file[name])
                 state: dict[str, Any] = {**json.loads(str(file["state"])), **groups}
                 return cls(**state)
-        except FileNotFoundError as error:
-            raise TrainingError(f"There is nothing to resume in {folder}: no {FILE}; start without --resume") from error
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise TrainingError(f"{path} is damaged ({error}); start again in another folder") from error
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Refuses a folder that has nothing to resume, or what a new training would overwrite.
+
+    Raises:
+        TrainingError: As said.
+    """
+    if resume and not (folder / FILE).exists():
+        raise TrainingError(f"There is nothing to resume in {folder}: no {FILE}; start without --resume")
+    if not resume and (folder / FILE).exists():
+        raise TrainingError(f"{folder} holds an unfinished training: go on with --resume, or choose another --output")

@@ -18,7 +18,7 @@ from fer_deploy.data.fer2013 import PUBLIC, TRAINING, Fer2013, Partition
 from fer_deploy.errors import TrainingError
 from fer_deploy.training.augmentation import scale
 from fer_deploy.training.batches import epoch_batches, steps_per_epoch
-from fer_deploy.training.checkpoint import FILE, Arrays, Checkpoint
+from fer_deploy.training.checkpoint import FILE, Arrays, Checkpoint, check_folder
 from fer_deploy.training.device import describe_device, resolve_precision
 from fer_deploy.training.model import build_model, import_keras
 from fer_deploy.training.recipe import Recipe, Stage
@@ -109,10 +109,7 @@ class _Training:
                         "resume with the same recipe, data and Keras backend, or choose another --output"
                     )
             return state
-        if (self.output / FILE).exists():
-            raise TrainingError(
-                f"{self.output} holds an unfinished training: go on with --resume, or choose another --output"
-            )
+        check_folder(self.output, resume)
         self.output.mkdir(parents=True, exist_ok=True)
         return Checkpoint(self.identity)
 
