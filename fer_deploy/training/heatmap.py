@@ -56,9 +56,16 @@ def mean_faces(partition: Partition) -> NDArray[np.uint8]:
     return faces
 
 
-def surest_examples(predict: Predict, partition: Partition, per_class: int) -> list[list[NDArray[np.uint8]]]:
-    """Picks, for each class, the rightly classified pictures of which the network is most certain."""
-    probabilities = predict(partition.images)
+def surest_examples(
+    probabilities: NDArray[np.float32], partition: Partition, per_class: int
+) -> list[list[NDArray[np.uint8]]]:
+    """Picks, for each class, the rightly classified pictures of which the network is most certain.
+
+    Args:
+        probabilities: The network's for the partition, shape (N, 7).
+        partition: Pictures and labels.
+        per_class: At most so many.
+    """
     chosen = []
     for label in range(NUM_CLASSES):
         right = (partition.labels == label) & (probabilities.argmax(axis=1) == label)

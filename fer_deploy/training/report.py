@@ -61,7 +61,7 @@ def write_report(
     best_proof = PRIVATE if PRIVATE in scores else PUBLIC
     draw_confusion(scores[best_proof], best_proof, output / "confusion.png")
     step("Drawing heat maps")
-    examples = surest_examples(answer, data.partition(PUBLIC), EXAMPLES_PER_CLASS)
+    examples = surest_examples(answers[PUBLIC], data.partition(PUBLIC), EXAMPLES_PER_CLASS)
     draw_heatmaps(_with_maps(answer, examples), output / "heatmap.png")
     means = [[face] for face in mean_faces(data.partition(TRAINING))]
     draw_heatmaps(_with_maps(answer, means), output / "heatmap_mean_faces.png")
