@@ -217,8 +217,12 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _markdown(rows: Sequence[Row]) -> list[str]:
-    made = "Made by `train/study` from the CSV file beside it."
-    lines = ["# What was tried", "", f"{made} PublicTest is that of the best epoch; PrivateTest is of finalists only."]
+    lines = [
+        "# What was tried",
+        "",
+        "Made by `train/study` from the CSV file beside it. PublicTest is that of the best epoch; PrivateTest is of finalists",
+        "only. Minutes are the clock's, with whatever else the machine did, pauses of the training included.",
+    ]
     lines += ["", f"| {' | '.join(_SHOWN)} |", "|---|---|---|" + "---:|" * 3 + "---|" + "---:|" * 3]
     for row in rows:
         minutes = f"{float(row['seconds']) / 60:.0f}" if row["seconds"] else ""
