@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from fer_deploy import __version__
 from fer_deploy.bundle import input_contract
 from fer_deploy.errors import ModelError, one_line
@@ -37,6 +39,7 @@ def convert(model: Any, source_sha256: str, tools: Toolchain) -> bytes:
     """
     try:
         proto = _trace(model, tools)
+        _replace_erfc(proto.graph)
         fold_channel_repeat(proto.graph)
         fold_pixel_scaling(proto.graph)
         fold_dense_scaling(proto.graph)
@@ -70,16 +73,42 @@ def made_with(tools: Toolchain) -> Mapping[str, Any]:
 
 def _trace(model: Any, tools: Toolchain) -> Any:
     """Traces inference (no dropout, moving statistics) into a ModelProto with the contract's names."""
+    from tf2onnx import tf_loader
+
     tf = tools.tensorflow
     signature = [tf.TensorSpec((None, *INPUT_SHAPE), tf.uint8, name=INPUT)]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator, unused-ignore]
-    def infer(image: Any) -> dict[str, Any]:
-        return {OUTPUT: model(tf.cast(image, model.inputs[0].dtype), training=False)}
+    def infer(image: Any) -> Any:
+        return model(tf.cast(image, model.inputs[0].dtype), training=False)
 
     with tf.device("/CPU:0"):
-        proto, _ = tools.tf2onnx.convert.from_function(infer, input_signature=signature, opset=OPSET)
+        eagerly = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)  # so what a layer compiles by itself, as a grouped convolution, is traced
+        try:
+            traced = infer.get_concrete_function()
+        finally:
+            tf.config.run_functions_eagerly(eagerly)
+        # named here, since constants that a layer keeps outside its weights are among the inputs of what was traced
+        inputs, outputs = [traced.inputs[0].name], [traced.outputs[0].name]
+        frozen = tf_loader.from_function(traced, inputs, outputs)
+        proto, _ = tools.tf2onnx.convert.from_graph_def(
+            frozen, "fer_deploy", inputs, outputs, OPSET, tensors_to_rename={inputs[0]: INPUT, outputs[0]: OUTPUT}
+        )
     return proto
+
+
+def _replace_erfc(graph: Any) -> None:
+    """Writes TensorFlow's Erfc (of GELU), for which tf2onnx has no translation, as 1 - Erf, in place."""
+    from onnx import helper, numpy_helper
+
+    for node in [node for node in graph.node if node.op_type == "Erfc"]:
+        erf, one = f"{node.output[0]}/erf", f"{node.output[0]}/one"
+        graph.initializer.append(numpy_helper.from_array(np.float32(1), one))
+        position = list(graph.node).index(node)
+        graph.node.insert(position, helper.make_node("Erf", [node.input[0]], [erf]))
+        graph.node.insert(position + 1, helper.make_node("Sub", [one, erf], [node.output[0]]))
+        graph.node.remove(node)
 
 
 def _name_parts(graph: Any) -> None:

@@ -9,6 +9,15 @@ import pytest
 
 from fer_deploy.bundle import Bundle
 from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
+
+
+@pytest.fixture(scope="session")
+def tools() -> Toolchain:
+    """The packages of an export."""
+    for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install 'fer-deploy[export]'")
+    return import_toolchain()
 
 
 @pytest.fixture(scope="session")

@@ -12,15 +12,10 @@ import pytest
 
 from fer_deploy.errors import ModelError
 from fer_deploy.exporting.keras_file import load_keras_file
-from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
+from fer_deploy.exporting.toolchain import Toolchain
 from fer_deploy.keras_file import check_keras_file
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'fer-deploy[export]'")
-
-
-@pytest.fixture(scope="module")
-def tools() -> Toolchain:
-    return import_toolchain()
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,10 @@ from fer_deploy.bundle import Bundle, input_contract
 from fer_deploy.errors import ModelError
 from fer_deploy.evaluation.probe import probe_images
 from fer_deploy.exporting.onnx import convert
-from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
+from fer_deploy.exporting.toolchain import Toolchain
 from fer_deploy.labels import LABELS
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
-
-
-@pytest.fixture(scope="module")
-def tools() -> Toolchain:
-    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'fer-deploy[export]'")
-    return import_toolchain()
 
 
 @pytest.fixture

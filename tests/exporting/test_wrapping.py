@@ -15,7 +15,7 @@ from fer_deploy.exporting.foreign import ForeignContract, foreign_contract
 from fer_deploy.exporting.hdf5_file import check_model_file
 from fer_deploy.exporting.keras_file import load_keras_file
 from fer_deploy.exporting.onnx import convert
-from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
+from fer_deploy.exporting.toolchain import Toolchain
 from fer_deploy.labels import LABELS
 
 for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
@@ -37,11 +37,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "logits": True,
     },
 }
-
-
-@pytest.fixture(scope="module")
-def tools() -> Toolchain:
-    return import_toolchain()
 
 
 def contract_of(options: dict[str, Any]) -> ForeignContract:

@@ -128,7 +128,9 @@ def _sample(
 
 
 def _batches(proto: Any, tensors: Sequence[str], images: Images) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Yields the values of tensors, batch by batch."""
+    """Yields the values of tensors, batch by batch; nothing where there are no tensors."""
+    if not tensors:  # to ONNX Runtime no names mean every output
+        return
     import onnx
     import onnxruntime
 

@@ -63,7 +63,7 @@ def insert_qdq(
             QuantType.QUInt8 if on_cpu else QuantType.QInt8,
             TensorsData(CalibrationMethod.MinMax, ranges),
             [],
-            [],
+            _out_of_range(proto.graph, spans),
             # pooling between two convolutions stays in 8 bits; TensorRT sees to that by itself
             ["Conv", "Relu", "MaxPool"] if on_cpu else ["Conv"],
             {
@@ -113,6 +113,12 @@ def check_weights(proto: Any, kind: str) -> None:
         zero = graph.constants.get(node.input[2]) if len(node.input) > 2 else None
         if kind == TENSORRT and zero is not None and (zero.data_type != 3 or graph.value(zero.name).any()):  # INT8
             raise ModelError(f"The zero point of {node.name} in the {kind} file is not an int8 0: TensorRT refuses it")
+
+
+def _out_of_range(graph: Any, spans: Mapping[str, Range]) -> list[str]:
+    """The names of ReLUs and poolings that stay float, as a tensor beside them has no range."""
+    beside = [node for node in graph.node if node.op_type in ("Relu", "MaxPool")]
+    return [node.name for node in beside if not {node.input[0], node.output[0]} <= spans.keys()]
 
 
 def _quantised_weights(graph: Graph) -> Iterator[tuple[Any, NDArray[np.generic]]]:

@@ -149,7 +149,7 @@ def write(observed: Observed, recipe: Quantisation, kind: str) -> bytes:
     del made.metadata_props[:]  # the quantiser adds its own name
     made.metadata_props.extend(observed.proto.metadata_props)
     if half:
-        next(opset for opset in made.opset_import if not opset.domain).version = HALF_OPSET
+        _raise_opset(made)
         made = onnx.load_from_string(to_fp16(made.SerializeToString()))
     onnx.checker.check_model(made, full_check=True)
     check_weights(made, kind)
@@ -186,6 +186,21 @@ def _subtract_centre(graph: Graph, convolution: Convolution) -> None:
     graph.proto.node.insert(position, node)
     graph.proto.node[position + 1].input[0] = name
     convolution.node.input[0] = name
+
+
+def _raise_opset(proto: Any) -> None:
+    """Brings a model from opset 17 to ``HALF_OPSET``, in place: reductions then have their axes as an input."""
+    from onnx import numpy_helper
+
+    next(opset for opset in proto.opset_import if not opset.domain).version = HALF_OPSET
+    for node in proto.graph.node:
+        axes = next((a for a in node.attribute if a.name == "axes"), None)
+        if axes is None or not node.op_type.startswith("Reduce"):
+            continue
+        name = f"{node.name}.axes"
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(axes.ints, np.int64), name))
+        node.input.append(name)
+        node.attribute.remove(axes)
 
 
 def _shared_with_pooling(graph: Graph, spans: Mapping[str, Range]) -> dict[str, Range]:
