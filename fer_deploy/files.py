@@ -32,19 +32,35 @@ def exists_already(target: str | Path, more: str = "") -> str:
     return f"{target} exists already; choose another name{more} or add --overwrite"
 
 
+def check_file(target: Path) -> None:
+    """Refuses a place where no file can be written, so that this is told before the work and not behind it.
+
+    Raises:
+        OutputError: A folder has this name, or there is no folder to write it to.
+    """
+    if target.is_dir():
+        raise OutputError(f"{target} cannot be written: it is a folder. Name a file, as {target / 'name'}")
+    if not target.parent.is_dir():
+        raise OutputError(f"{target} cannot be written: there is no folder {target.parent}")
+
+
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """Gives a path to write to, which takes the target's place when all went well and is removed when not.
 
+    A folder is replaced by a folder only.
+
     Raises:
         OutputError: Writing failed.
     """
+    if not target.name:
+        raise OutputError(f"{target} cannot be written: it is a folder")
     token = secrets.token_hex(4)
     partial = target.with_name(f".{target.name}.{token}.partial")
     old = target.with_name(f".{target.name}.{token}.old.partial")
     try:
         yield partial
-        if target.is_dir():
+        if target.is_dir() and not partial.is_file():
             target.replace(old)  # a folder cannot be replaced in one step
         try:
             partial.replace(target)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_deploy.errors import OutputError
-from fer_deploy.files import written_whole
+from fer_deploy.files import check_file, written_whole
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
@@ -36,3 +36,15 @@ def test_a_place_below_a_file_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="out cannot be written"), written_whole(tmp_path / "file/out") as partial:
         partial.mkdir()
+
+
+def test_a_file_never_takes_a_folders_place(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/old").touch()
+    with pytest.raises(OutputError, match="out cannot be written"), written_whole(tmp_path / "out") as partial:
+        partial.touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["old", "out"]
+    with pytest.raises(OutputError, match="it is a folder"):
+        check_file(tmp_path / "out")
+    with pytest.raises(OutputError, match="it is a folder"), written_whole(Path()):
+        pass

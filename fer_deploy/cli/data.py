@@ -112,10 +112,12 @@ def preview(
     from fer_deploy.data.fer2013 import PARTITIONS
     from fer_deploy.data.preview import check_output, draw_preview, save_picture
     from fer_deploy.errors import UsageError
+    from fer_deploy.files import check_file
 
     if partition not in PARTITIONS:
         raise UsageError(f"The partition {partition!r} is unknown; it must be one of {', '.join(PARTITIONS)}")
     check_output(output)
+    check_file(output)
     data = _load(path, skip_bad)
     title = f"{path.name}, {partition}, seed {seed}"
     save_picture(draw_preview(data.partition(partition), title, per_class=per_class, seed=seed), output)
