@@ -84,8 +84,9 @@ def recorded(bundle: Bundle) -> tuple[Record, ...]:
     A state file that cannot be read or is damaged counts as none: it can be made again.
     """
     known = {artefact.sha256 for artefact in bundle.artefacts}
-    merged = merge(bundle.verification, from_state(state_file(bundle), parse_record))
-    return tuple(record for record in merged if record.artefact_sha256 in known)
+    each = (bundle.verification, from_state(state_file(bundle), parse_record))
+    # chosen before they are joined: the state file outlives files, and what is stale must not hide what holds
+    return merge(*([record for record in records if record.artefact_sha256 in known] for records in each))
 
 
 def keep(bundle: Bundle, records: Iterable[Record]) -> Path:

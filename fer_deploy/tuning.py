@@ -79,8 +79,8 @@ def parse_tuned(entry: Any) -> Tuned:
 def tuned_for(bundle: Bundle) -> tuple[Tuned, ...]:
     """Returns all records that hold for a bundle's files as they are; a damaged state file counts as none."""
     known = {artefact.sha256 for artefact in bundle.artefacts}
-    merged = _merge(bundle.tuning, from_state(state_file(bundle, KIND), parse_tuned))
-    return tuple(tuned for tuned in merged if tuned.artefact_sha256 in known)
+    each = (bundle.tuning, from_state(state_file(bundle, KIND), parse_tuned))
+    return _merge(*([tuned for tuned in records if tuned.artefact_sha256 in known] for records in each))
 
 
 def keep_tuned(bundle: Bundle, new: Iterable[Tuned]) -> Path:

@@ -66,6 +66,15 @@ def test_records_of_another_file_do_not_hold(bundle: Bundle) -> None:
     assert recorded(Bundle.load(bundle.path)) == ()
 
 
+def test_stale_state_hides_no_record_of_the_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state file is named by the model, and so outlives files that were made of it."""
+    keep(bundle, [record(bundle)])
+    bundle = Bundle.load(bundle.path)
+    monkeypatch.setattr("fer_deploy.bundle.ASSETS", bundle.path.parent)
+    keep(bundle, [record(bundle, artefact_sha256="1" * 64)])
+    assert recorded(bundle) == (record(bundle),)
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '[{"backend": "onnx"}]', "[" * 100_000, '["a"'])
 def test_damaged_state_counts_as_none(bundle: Bundle, content: str) -> None:
     state_file(bundle).parent.mkdir(parents=True)

@@ -68,6 +68,13 @@ def test_a_users_bundle_keeps_it_and_a_shipped_one_is_left_as_it_is(
     assert (bundle.path / "bundle.json").read_bytes() == before
 
 
+def test_stale_state_hides_no_record_of_the_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = kept(bundle)
+    monkeypatch.setattr("fer_deploy.bundle.ASSETS", bundle.path.parent)
+    keep_tuned(bundle, [tuned(bundle, artefact_sha256="1" * 64)])
+    assert tuned_for(bundle) == (tuned(bundle),)
+
+
 def test_it_is_used_where_the_user_leaves_it_open(bundle: Bundle) -> None:
     assert settle(bundle, FORM) == Settings()
     assert tell_settings(bundle, FORM) == (
