@@ -12,7 +12,8 @@ import typer
 
 from fer_deploy.cli.options import BundleArgument, JsonOption, ThreadsOption
 from fer_deploy.cli.progress import stages
-from fer_deploy.errors import OutputError, UsageError
+from fer_deploy.errors import UsageError
+from fer_deploy.files import check_file, written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ def bench(
 
     Exit code 1: a form failed, one that --require names did not run, or a row
     lost more than --max-regression percent; 2: a backend that --backend names
-    cannot run here, or the results are of different kinds of CPU.
+    or the --device cannot run here, or the results are of different kinds of CPU.
 
     Examples:
 
@@ -87,7 +88,8 @@ def bench(
     if tune:
         from fer_deploy.cli.tune import tune as run_tune
 
-        given = {"batch": batch if batch != BATCHES else None, "require": require or None, "threads": threads}
+        given: dict[str, object] = {"batch": batch if batch != BATCHES else None, "require": require or None}
+        given |= {"mode": mode if mode is not Mode.both else None, "threads": threads, "max-regression": max_regression}
         _refuse("--tune", output=output, plot=plot, baseline=baseline, compare=compare, **given)
         run_tune(bundle, backend, precision, device, duration, as_json)
         return
@@ -112,7 +114,8 @@ def bench(
     old = load_result(baseline) if baseline else None
     if old:
         check_baseline(old, machine_info()["cpu_class"])
-    _check_output(output)
+    if output:
+        check_file(output)
     batches = _batches(batch) + (_tuned_batches(loaded, selection, device) if batch == BATCHES else ())
     if plot:
         from fer_deploy.evaluation.speed_plot import check_plot, draw_plot
@@ -157,15 +160,7 @@ def _modes(mode: Mode) -> tuple[str, ...]:
     return ("latency", "throughput") if mode is Mode.both else (mode.value,)
 
 
-def _check_output(output: Path | None) -> None:
-    """Makes sure, before minutes of measuring, that the result can go where it is wanted."""
-    if output and not output.parent.is_dir():
-        raise OutputError(f"{output} cannot be written: there is no folder {output.parent}")
-
-
 def _write(output: Path, text: str) -> None:
-    from fer_deploy.files import written_whole
-
     with written_whole(output) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
 

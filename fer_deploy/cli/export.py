@@ -50,7 +50,7 @@ def export(
     fit_temperature: Annotated[
         bool,
         typer.Option(
-            "--fit-temperature", help="Make confidence fit accuracy on --data's PublicTest; no answer changes."
+            "--fit-temperature", help="Scale confidence to --data's PublicTest, by likelihood; no answer changes."
         ),
     ] = False,
     engine: Annotated[

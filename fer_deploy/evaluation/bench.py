@@ -122,7 +122,7 @@ def bench(bundle: Bundle, selection: Selection, settings: Settings | None = None
         Rows in the order of the selection; one for each form that cannot run here, with the reason.
 
     Raises:
-        UnavailableError: No form of a backend that the user named can run here.
+        UnavailableError: No form of a backend that the user named can run here, or no form at all on that device.
         BundleError: A file is not the one that the manifest names: nothing is run on trust.
     """
     settings = settings or Settings()
@@ -193,6 +193,10 @@ def _check_named(selection: Selection, entrants: Sequence[Entrant]) -> None:
         of_backend = [entrant for entrant in entrants if entrant.form.backend == name]
         if of_backend and all(entrant.status == SKIPPED for entrant in of_backend):
             raise UnavailableError(of_backend[0].reason)
+    real = [entrant for entrant in entrants if entrant.form != NULL]
+    if real and not selection.required and all(entrant.status == SKIPPED for entrant in real):
+        reasons = dict.fromkeys(entrant.reason or "" for entrant in real)
+        raise UnavailableError(f"Nothing can be measured here: {'; '.join(reasons)}")
 
 
 def _warm_up(turns: Sequence[tuple[Entrant, Task]], settings: Settings) -> None:

@@ -156,9 +156,12 @@ def _figure(row: Mapping[str, Any]) -> float:
 def _notes(old: Result, new: Result) -> list[str]:
     """Tells what differs beside the figures and may be why they do."""
     notes = []
+    before, after = (result.get("bundle", {}) for result in (old, new))
+    if before.get("source_sha256") != after.get("source_sha256"):
+        notes.append(f"these are two models: the bundle was {before.get('name')} and is {after.get('name')}")
     for place, names in (("machine", ("cpu", "usable_cpus")), ("settings", ("threads", "duration_s"))):
         for name in names:
-            pair = [(result.get(place) or {}).get(name) for result in (old, new)]
+            pair = [result.get(place, {}).get(name) for result in (old, new)]
             if pair[0] != pair[1]:
                 notes.append(f"{name} was {pair[0]} and is {pair[1]}")
     return notes

@@ -71,7 +71,7 @@ def load_result(path: Path) -> Result:
         _check(result)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is no result of fer-deploy bench --output: {error}") from error
     return {**result, "path": str(path)}
 
@@ -79,6 +79,9 @@ def load_result(path: Path) -> Result:
 def _check(result: Any) -> None:
     if not isinstance(result, dict) or result.get("schema") != SCHEMA:
         raise ValueError(f"expected a JSON object with schema {SCHEMA}")
+    for name in ("machine", "bundle", "settings"):
+        if not isinstance(result.get(name, {}), dict):
+            raise ValueError(f"{name} is no object")
     rows = result.get("rows")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("rows is no list of objects")

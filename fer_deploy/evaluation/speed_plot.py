@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from fer_deploy.bundle import Bundle
-from fer_deploy.errors import OutputError, UsageError
+from fer_deploy.errors import UsageError
 from fer_deploy.evaluation.drawing import new_figure
 from fer_deploy.evaluation.forms import Selection
 from fer_deploy.evaluation.rows import OK
 from fer_deploy.evaluation.speed_rows import SpeedRow
-from fer_deploy.files import written_whole
+from fer_deploy.files import check_file, written_whole
 from fer_deploy.machine import machine_info
 from fer_deploy.records import recorded
 
@@ -29,13 +29,12 @@ def check_plot(path: Path, bundle: Bundle, selection: Selection) -> None:
     Raises:
         UsageError: The file has another kind of name, or no form's accuracy is recorded.
         MissingDependencyError: Matplotlib is not installed.
-        OutputError: Its folder is missing.
+        OutputError: Its folder is missing, or it is a folder itself.
     """
     if path.suffix not in FORMATS:
         raise UsageError(f"{path}: a plot's name ends in {', '.join(FORMATS)}")
     new_figure(1, 1, _WHAT)
-    if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}")
+    check_file(path)
     known = {(record.backend, record.precision) for record in recorded(bundle) if not record.simulated}
     if not known & set(map(tuple, selection.forms)):
         raise UsageError(_NO_ACCURACY)

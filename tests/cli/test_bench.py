@@ -138,6 +138,8 @@ def test_skipped_is_told_and_required_is_exit_code_1(command: Command, tiny_bund
         (["--max-regression", "10"], "--max-regression needs --baseline or --compare"),
         (["--baseline", "nowhere.json"], "nowhere.json cannot be read"),
         (["--output", "nowhere/x.json"], "there is no folder nowhere"),
+        (["--output", "."], "it is a folder"),
+        (["--tune", "--mode", "latency"], "--mode: not with --tune"),
         (["--plot", "x.txt"], "a plot's name ends in .png"),
         (["--plot", "x.png", "--backend", "null"], "No accuracy is recorded"),
         (["--compare", "a.json", "b.json", "--plot", "x.png"], "--plot: not with --compare"),

@@ -73,6 +73,11 @@ def test_a_named_backend_that_cannot_run_is_an_error(tiny_bundle: Bundle) -> Non
         bench(tiny_bundle, select("openvino", "fp32"), replace(QUICK, device="cuda"))
 
 
+def test_a_device_that_nothing_has_is_an_error(tiny_bundle: Bundle) -> None:
+    with pytest.raises(UnavailableError, match=r"Nothing can be measured here: .*no device nowhere"):
+        bench(tiny_bundle, select(precisions="fp32", extra=(NULL,)), replace(QUICK, device="nowhere"))
+
+
 def test_a_form_that_crashes_costs_no_other_row(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     real = FormProcess.ask
 

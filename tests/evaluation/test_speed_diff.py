@@ -70,6 +70,8 @@ def test_what_else_differs_is_told() -> None:
     new = result(row())
     new["machine"] = {"cpu_class": "amx", "usable_cpus": 16}
     assert difference(result(row()), new).notes == ("usable_cpus was 2 and is 16",)
+    new = result(row()) | {"bundle": {"name": "theirs", "source_sha256": "1" * 64}}
+    assert any("two models" in note and "theirs" in note for note in difference(result(row()), new).notes)
 
 
 def test_nothing_in_common_is_an_error() -> None:
@@ -99,6 +101,9 @@ def test_files_are_read_as_they_are_written(tmp_path: Path) -> None:
         (json.dumps(result(row(machine=None))), "machine of a row is None"),
         (json.dumps(result(row(batch="64"))), "batch of a row"),
         ("[" * 100_000, "no result"),
+        (json.dumps(result(row(images_per_s=10**400))), "no result"),
+        (json.dumps(result(row()) | {"machine": [1]}), "machine is no object"),
+        (json.dumps(result(row()) | {"settings": "abc"}), "settings is no object"),
     ],
 )
 def test_what_is_no_result(tmp_path: Path, text: str, message: str) -> None:
