@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tracemalloc
 from typing import Any
 
@@ -107,6 +108,15 @@ def test_patches_are_what_a_convolution_reads(proto: Any, pictures: np.ndarray) 
 def skewed(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     values = np.abs(np.random.default_rng(seed).standard_normal(200_000)) ** 2
     return np.histogram(np.append(values, 60.0), BINS, range=(0, 60))
+
+
+def test_patches_too_large_to_be_correlated_are_left_out(proto: Any, pictures: np.ndarray) -> None:
+    """A convolution over the whole of many channels would take gigabytes: its weights are rounded to the nearest."""
+    convolutions = Graph(proto.graph).convolutions()
+    huge = dataclasses.replace(convolutions[-1], weights=np.zeros((2, 64, 9, 9)))
+    found = patches(proto, [*convolutions[:-1], huge], pictures, 0)
+    assert huge.name not in found
+    assert len(found) == len(convolutions) - 1
 
 
 @pytest.mark.parametrize("method", METHODS)

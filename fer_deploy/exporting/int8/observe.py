@@ -22,6 +22,8 @@ BATCH: Final = 64
 BINS: Final = 2048
 PATCHES: Final = 40_000
 """Patches (what one value of a convolution's output is computed from) looked at, per convolution."""
+PATCH_VALUES: Final = 5_000
+"""In a patch, at most: their covariance takes 200 MB then. 3x3 of 512 channels are 4,608."""
 
 
 @dataclass
@@ -87,9 +89,9 @@ def patches(proto: Any, convolutions: Sequence[Convolution], images: Images, see
     """Sums up a seeded sample of the patches that each plain convolution reads.
 
     Returns:
-        The convolution's name -> mean and covariance; nothing for one that is not plain.
+        The convolution's name -> mean and covariance; nothing for one that is not plain or has too large patches.
     """
-    wanted = [convolution for convolution in convolutions if convolution.plain]
+    wanted = [c for c in convolutions if c.plain and c.rows.shape[-1] <= PATCH_VALUES]
     rng = np.random.default_rng(seed)
     sums: dict[str, tuple[int, Array, Array]] = {}
     share = max(1, PATCHES * BATCH // len(images))
