@@ -166,7 +166,7 @@ def _decode(file: BinaryIO, is_face: Whole | None = None) -> Any:  # uint8 (48, 
         What the network takes, or a ``Photo`` where ``is_face`` says that the picture is none.
     """
     try:
-        image = _identify(file)
+        image = identify(file)
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise ImageError(f"too large: {width}x{height} pixels, the limit is {MAX_PIXELS}")
@@ -187,7 +187,13 @@ def _decode(file: BinaryIO, is_face: Whole | None = None) -> Any:  # uint8 (48, 
         raise ImageError(_why_undecodable(error)) from error
 
 
-def _identify(file: BinaryIO) -> Image.Image:
+def identify(file: BinaryIO) -> Image.Image:
+    """Opens a picture by its content, without decoding it yet.
+
+    Raises:
+        ImageError: It is a zip archive, or a HEIC picture for which pillow-heif is missing.
+        PIL.UnidentifiedImageError: It is no picture of a known format.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -197,9 +203,14 @@ def _identify(file: BinaryIO) -> Image.Image:
         start = file.read(12)
         if start.startswith(_ZIP):
             raise ImageError("a zip archive, which is opened only under a name that ends in .zip") from None
-        if start[4:] in _HEIC and not _knows_heic():
-            raise ImageError("a HEIC picture, which needs pillow-heif: pip install 'fer-deploy[heic]'") from None
-        return Image.open(file, formats=_RARE + (("HEIF",) if start[4:] in _HEIC else ()))
+        try:
+            return Image.open(file, formats=_RARE)
+        except UnidentifiedImageError:  # only now, since an AVIF may begin as a HEIC does
+            if start[4:] not in _HEIC:
+                raise
+            if not _knows_heic():
+                raise ImageError("a HEIC picture, which needs pillow-heif: pip install 'fer-deploy[heic]'") from None
+            return Image.open(file, formats=("HEIF",))
 
 
 def _knows_heic() -> bool:

@@ -1,10 +1,11 @@
 """Where pictures come from: files, folders, patterns, zip archives, encoded bytes and arrays, one after the other.
 
 A path that exists is taken as it is; one that does not and holds ``*``, ``?`` or ``[`` is a pattern (``**`` goes into
-folders). A folder is walked with all below it, in the sorted order of each folder's entries. Every file in it is tried,
-whatever its name, so that nothing is left out unseen, but for two kinds that are counted in ``Sources.skipped``:
+folders), and what lies in a folder that matches comes once, with that folder. A folder is walked with all below it, in
+the sorted order of each folder's entries. Every file in it is tried, whatever its name, so that nothing is left out
+unseen, but for two kinds, which are counted in ``Sources.skipped`` and are left out of a pattern's matches as well:
 
-- hidden files and folders (``.DS_Store``, ``Thumbs.db``, ``__MACOSX``, ...);
+- hidden files and folders (``.DS_Store``, ``Thumbs.db``, ``__MACOSX``, ...), but a pattern may ask for a dot;
 - sidecars, which lie beside pictures and are none, by name (``files.SIDECARS`` and ``NOTES``: tables, notes, code).
 
 Links are followed, but not to a folder that the link itself lies in. What is missing or cannot be opened still gives a
@@ -100,12 +101,26 @@ class Sources:
     def _from_path(self, path: str) -> Iterator[Source]:
         if os.path.lexists(path):
             yield from self._existing(path)
-        elif glob.has_magic(path) and (matches := sorted(glob.glob(path, recursive=True))):  # noqa: PTH207
-            for match in matches:
-                yield from self._existing(match)
+        elif glob.has_magic(path) and (matches := set(glob.glob(path, recursive=True))):  # noqa: PTH207
+            yield from self._matches(sorted(matches))
         else:
             reason = "no file matches this pattern" if glob.has_magic(path) else "no such file"
             yield Source(path, partial(_fail, reason))
+
+    def _matches(self, paths: Iterable[str]) -> Iterator[Source]:
+        """Goes through a pattern's matches, in sorted order, so that a folder comes before what lies in it."""
+        folders: set[str] = set()
+        for path in paths:
+            if folders and any(path[:end] in folders for end, sign in enumerate(path) if sign == os.sep):
+                continue
+            is_folder, whole = os.path.isdir(path), path.rstrip(os.sep)  # noqa: PTH112
+            if is_folder:
+                folders.add(whole)
+            name = os.path.basename(whole).lstrip(".")  # noqa: PTH119  (only a pattern with that dot finds one)
+            if reason := left_out(name, is_folder):
+                self.skipped[reason] += 1
+            else:
+                yield from self._existing(path)
 
     def _existing(self, path: str) -> Iterator[Source]:
         if os.path.isdir(path):  # noqa: PTH112

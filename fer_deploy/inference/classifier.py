@@ -294,7 +294,9 @@ class Classifier:
 
         def read() -> NDArray[np.uint8]:
             try:
-                return from_array(item) if isinstance(item, np.ndarray) else decode(item)
+                if isinstance(item, np.ndarray):
+                    return from_array(item).copy()  # the caller may fill the array anew before it is this one's turn
+                return decode(item)
             except ImageError as error:
                 raise ImageError(f"{name}: {error}") from error
 

@@ -47,7 +47,7 @@ def annotate(image: Image.Image, found: Sequence[Prediction]) -> Image.Image:
     line = max(2, round(max(image.size) / 400))
     for each in found:
         if each.box is not None and each.emotion is not None:
-            x, y, width, height = each.box
+            x, y, width, height = map(round, each.box)  # as the table has it, so that a resumed run draws the same
             colour = COLOURS[each.emotion]
             draw.rectangle((x, y, x + max(width, 1), y + max(height, 1)), outline=colour, width=line)
             _label(draw, each, (x, y, width, height), image.size)

@@ -10,17 +10,13 @@ from zipfile import ZipFile
 
 from fer_deploy.errors import ImageError
 from fer_deploy.images.archive import MAX_MEMBER_BYTES, inside_archive, unpack
-from fer_deploy.images.decode import MAX_PIXELS
+from fer_deploy.images.decode import MAX_PIXELS, identify
 from fer_deploy.images.files import open_regular
 from fer_deploy.inference.predictions import Box
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_FORMATS: Final = (
-    *("JPEG", "PNG", "BMP", "GIF", "PPM"),
-    *("WEBP", "TIFF", "JPEG2000", "AVIF", "ICO", "DIB"),
-)
 _MARGIN: Final = 0.35
 """How much wider than a face its thumbnail is, on each side, as a part of the face's longer side."""
 _QUALITY: Final = 70
@@ -65,10 +61,8 @@ def read(name: str, shrink: Callable[[int, int], float] | None = None) -> tuple[
     Raises:
         ImageError: It cannot be read (any more).
     """
-    from PIL import Image
-
     try:
-        image: Image.Image = Image.open(BytesIO(content(name)), formats=_FORMATS)
+        image = identify(BytesIO(content(name)))
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise ImageError("too large")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from fer_deploy.errors import ImageError
 from fer_deploy.images.decode import PHOTO_SIDE, Photo, decode, decode_photo, from_array, photo_from_array
@@ -122,6 +123,16 @@ def test_heic(monkeypatch: pytest.MonkeyPatch) -> None:
     file = BytesIO()
     pillow_heif.from_pillow(corners((64, 64))).save(file, quality=95)
     assert_corners(photo(file.getvalue()), 25)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_an_avif_that_begins_as_a_heic_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    content = encoded(corners((64, 64)), "AVIF", quality=95)
+    assert content[4:12] == b"ftypavif"
+    assert_corners(photo(content.replace(b"ftypavif", b"ftypmif1", 1)), 25)
+    with pytest.raises(ImageError, match="a HEIC picture"):
+        photo(b"\x00\x00\x00\x18ftypmif1" + bytes(100))
 
 
 def test_what_is_broken_is_an_image_error() -> None:

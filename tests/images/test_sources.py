@@ -73,6 +73,27 @@ def test_patterns(folder: Path) -> None:
     assert reason("set/*.tiff") == "no file matches this pattern"
 
 
+def test_a_pattern_gives_each_picture_once(folder: Path) -> None:
+    (folder / "a-b").mkdir()
+    (folder / "a-b/3.png").write_bytes(png())  # sorted between a and a/2.png
+    assert names("set/**") == names("set")
+    assert sorted(names("set/**/*")) == sorted(names("set"))
+    assert names("set/**/**/*.png") == names("set/**/*.png")
+    assert sorted(names("**")) == sorted(names("set"))
+
+
+def test_a_pattern_leaves_out_what_a_folder_does(folder: Path) -> None:
+    for name in ("out.csv", "out.csv.resume.json", "__MACOSX/x.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(png())
+    sources = Sources(["set/*"])
+    assert [source.name for source in sources] == names("set")
+    assert sources.found == 5
+    assert sources.skipped == {"sidecars": 4, "hidden": 2}  # __MACOSX, and Thumbs.db in a
+    assert names("set/*.csv") == []
+    assert names("set/.h*") == ["set/.hidden.png"]
+
+
 def test_a_missing_path_is_one_failing_source_and_not_found(folder: Path) -> None:
     assert reason("gone.png") == "no such file"
     sources = Sources(["gone.png", "", "set/c"])

@@ -71,6 +71,17 @@ def test_a_single_one_starts_at_once_and_what_waits_goes_together(gated: Gated) 
     assert max(gated.sizes) == 64
 
 
+@pytest.mark.parametrize("shape", [(48, 48), (48, 48, 1), (48, 48, 3)])
+def test_an_array_may_be_filled_anew_while_it_waits(gated: Gated, shape: tuple[int, ...]) -> None:
+    buffer, futures = np.empty(shape, np.uint8), []
+    with Classifier(gated) as classifier:
+        for value in range(1, 10):
+            buffer[:] = value
+            futures.append(classifier.submit(buffer))
+        gated.may.set()
+        assert [said(future) for future in futures] == list(range(1, 10))
+
+
 def test_closing_finishes_what_waits_and_takes_no_more(gated: Gated) -> None:
     classifier = Classifier(gated)
     futures = [classifier.submit(face(value)) for value in range(1, 100)]

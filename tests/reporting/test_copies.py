@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from fer_deploy.errors import OutputError, UsageError
 from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.table import prediction_of, row_of
 from fer_deploy.reporting.annotation import COLOURS, Annotated, annotate
 from fer_deploy.reporting.naming import Names
 from fer_deploy.reporting.sorting import Choice, Copies, Listed
@@ -175,3 +181,26 @@ def test_annotated_copies(tmp_path: Path) -> None:
     crop = Image.open(tmp_path / "out/crop.bmp.png")
     assert crop.height > 48
     assert crop.getpixel((1, crop.height - 1)) == COLOURS["happy"]
+
+
+def test_a_row_of_the_table_is_drawn_as_the_face_it_was_made_of() -> None:
+    found = replace(row("x.png", face=0), box=(19.6, 30.4, 40.7, 50.5))
+    image = Image.new("RGB", (160, 120), (255, 255, 255))
+    assert annotate(image, [found]).tobytes() == annotate(image, [prediction_of(row_of(found))]).tobytes()
+
+
+def test_a_heic_photo_is_drawn_in_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for pillow-heif that finds a PNG behind a HEIC's first bytes."""
+    start = b"\x00\x00\x00\x18ftypheic"
+
+    def register() -> None:
+        opener = lambda file, name: PngImageFile(BytesIO(file.read()[len(start) :]))  # noqa: E731
+        monkeypatch.setitem(Image.OPEN, "HEIF", (opener, lambda prefix: prefix.startswith(start)))
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register))  # type: ignore[arg-type]
+    png = save(tmp_path / "photos/a.png")
+    photo = tmp_path / "photos/IMG_1.HEIC"
+    photo.write_bytes(start + png.read_bytes())
+    with Annotated(tmp_path / "out", [str(tmp_path / "photos")]) as annotated:
+        annotated.write(row(photo, face=0))
+    assert below(tmp_path / "out") == ["IMG_1.HEIC.png"]
