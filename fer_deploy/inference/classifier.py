@@ -139,6 +139,7 @@ class Classifier:
         """Classifies pictures as they come, in bounded memory; arguments and errors are those of ``predict``.
 
         Pictures are read ahead of the model, so a prediction comes some batches after its picture was taken.
+        Arrays are not copied: until its prediction has come, one must not be filled anew.
 
         Yields:
             One prediction per picture, in the order of the items.
