@@ -107,7 +107,7 @@ class Bundle:
                 raise BundleError(f"{manifest} is not a file")
             if status.st_size > MAX_MANIFEST_BYTES:
                 raise BundleError(f"{manifest} is larger than {MAX_MANIFEST_BYTES} bytes: not a manifest of ours")
-            raw = json.loads(manifest.read_text(encoding="utf-8"))
+            raw = json.loads(manifest.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         except OSError as error:
             ships = f"; those that ship are {', '.join(shipped_names(ASSETS))}" if path == folder.name else ""
             raise BundleError(
@@ -238,6 +238,11 @@ def _folder(path: str | Path | None) -> Path:
     if path is None or path == DEFAULT:
         return ASSETS / DEFAULT
     return ASSETS / path if path in shipped_names(ASSETS) else Path(path)
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuses NaN and infinities, which Python's reader takes and which are no JSON."""
+    raise ValueError(f"it holds {name}")
 
 
 def _check_content(artefact: Artefact, content: bytes, what: str) -> None:

@@ -35,6 +35,9 @@ _INSIDE: Final[dict[str, dict[int, str]]] = {
 }
 """The messages that can lead to a tensor or an operator: message -> field -> message."""
 
+_ORT_FORMAT: Final = b"ORTM"
+"""What ONNX Runtime knows its own format by, at the fifth byte, whatever else the bytes may be read as."""
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
 _NODE_TYPE, _NODE_DOMAIN = 4, 7
@@ -52,8 +55,11 @@ def check_onnx(content: bytes, what: str) -> None:
         what: How errors name it.
 
     Raises:
-        ModelError: The file is no protobuf, keeps data outside of itself, or has foreign operators.
+        ModelError: The file is no protobuf, is in ONNX Runtime's own format, keeps data outside of itself, or has
+            foreign operators.
     """
+    if content[4:8] == _ORT_FORMAT:
+        raise ModelError(f"{what} is not an ONNX model: it is in ONNX Runtime's own format")
     todo = [("model", 0, len(content), 0)]
     left = MAX_FIELDS
     while todo:

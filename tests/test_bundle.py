@@ -125,8 +125,16 @@ def test_an_unknown_name_lists_the_known_ones(assets: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff\xfe{}", b"[" * 200_000, b'{"format_version": 1' + b"0" * 5000 + b"}", b"\x00" * 10],
-    ids=["empty", "cut", "encoding", "deep", "long number", "zeros"],
+    [
+        b"",
+        b"{",
+        b"\xff\xfe{}",
+        b"[" * 200_000,
+        b'{"format_version": 1' + b"0" * 5000 + b"}",
+        b"\x00" * 10,
+        b'{"a": NaN}',
+    ],
+    ids=["empty", "cut", "encoding", "deep", "long number", "zeros", "no number"],
 )
 def test_manifest_that_is_no_json(folder: Path, content: bytes) -> None:
     (folder / MANIFEST).write_bytes(content)

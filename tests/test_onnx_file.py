@@ -93,6 +93,13 @@ def test_foreign_operators_are_refused(domain: str, deep: bool) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_what_onnx_runtime_takes_for_its_own_format_is_refused() -> None:
+    """Bytes 5 to 8 decide that, even where all of them are a protobuf too."""
+    both = b"\x08\x08\x0d\x00ORTM" + model(add()).SerializeToString()  # a version, then numbers of 32 bits
+    with pytest.raises(ModelError, match="ONNX Runtime's own format"):
+        check_onnx(both, "theirs")
+
+
 def test_plain_models_are_taken() -> None:
     for domain in ("", "ai.onnx", "ai.onnx.ml"):
         check_onnx(model(add(domain=domain), tensors=[tensor("w")]).SerializeToString(), "m.onnx")

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from fer_deploy.backends.base import Images, Probabilities
-from fer_deploy.errors import BackendError, UnavailableError
+from fer_deploy.errors import UnavailableError
 from fer_deploy.gpus import ask_driver
 from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
 
@@ -37,17 +37,17 @@ def open_gpu_session(onnxruntime: Any, model: bytes, precision: str, device: str
         options: ``SessionOptions``, changed so that a node on the CPU is an error.
 
     Raises:
-        UnavailableError: ONNX Runtime cannot use the GPU here; the missing library is named.
-        BackendError: TensorRT does not take files of that precision.
+        UnavailableError: ONNX Runtime cannot use the GPU here, and the missing library is named; or TensorRT does not
+            take files of that precision.
     """
     wanted = PROVIDERS[device]
     if device == "tensorrt" and precision == "int8":
-        raise BackendError("The int8 file is for CPUs; on --device tensorrt ask for --precision int8-trt")
+        raise UnavailableError("The int8 file is for CPUs; on --device tensorrt ask for --precision int8-trt")
     problem = why_not(onnxruntime, device)
     if problem:
         raise UnavailableError(f"The onnx backend cannot use {device} here: {problem}")
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    chosen = [(wanted, provider_options(device, precision))]
+    chosen = [(wanted, provider_options(device))]
     with contextlib.redirect_stdout(io.StringIO()):  # else what went wrong is printed among our results
         session = onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
     if session.get_providers()[0] != wanted:  # ONNX Runtime falls back to the CPU without a word
@@ -58,17 +58,16 @@ def open_gpu_session(onnxruntime: Any, model: bytes, precision: str, device: str
     return session
 
 
-def provider_options(device: str, precision: str) -> dict[str, str]:
-    """What the provider is told; engines are not cached by ONNX Runtime, which would load them on trust."""
+def provider_options(device: str) -> dict[str, str]:
+    """What the provider is told; engines are not cached by ONNX Runtime, which would load them on trust.
+
+    Neither ``trt_fp16_enable`` nor ``trt_int8_enable``: without them the types that the file states are kept.
+    """
     if device == "cuda":
         return {"use_tf32": "0"}  # else fp32 is rounded to ten bits
     size = "x".join(map(str, INPUT_SHAPE))
     shapes = {name: f"image:{n}x{size}" for name, n in zip(("min", "opt", "max"), _BATCHES, strict=True)}
-    return {
-        "trt_fp16_enable": str(int(precision == "fp16")),
-        "trt_int8_enable": str(int(precision == "int8-trt")),
-        **{f"trt_profile_{name}_shapes": shape for name, shape in shapes.items()},
-    }
+    return {f"trt_profile_{name}_shapes": shape for name, shape in shapes.items()}
 
 
 def why_not(onnxruntime: Any, device: str) -> str:

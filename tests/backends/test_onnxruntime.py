@@ -13,7 +13,7 @@ import pytest
 from fer_deploy.backends.onnxruntime_gpu import BoundSession, missing_library, provider_options
 from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle import Bundle, describe_file
-from fer_deploy.errors import BackendError
+from fer_deploy.errors import UnavailableError
 from fer_deploy.gpus import ask_driver
 
 onnx = pytest.importorskip("onnx")
@@ -79,13 +79,13 @@ def test_tensorrt_takes_no_int8_file_of_cpus(tiny_bundle: Bundle) -> None:
     artefact = tiny_bundle.find("onnx")
     assert artefact is not None
     bundle = replace(tiny_bundle, artefacts=(replace(artefact, precision="int8"),))
-    with pytest.raises(BackendError, match="ask for --precision int8-trt"):
+    with pytest.raises(UnavailableError, match="ask for --precision int8-trt"):
         open_backend(bundle, "onnx", "int8", device="tensorrt")
 
 
 def test_what_providers_are_told() -> None:
-    assert provider_options("cuda", "fp32") == {"use_tf32": "0"}
-    told = provider_options("tensorrt", "int8-trt")
-    assert (told["trt_fp16_enable"], told["trt_int8_enable"]) == ("0", "1")
+    assert provider_options("cuda") == {"use_tf32": "0"}
+    told = provider_options("tensorrt")
+    assert not {"trt_fp16_enable", "trt_int8_enable"} & told.keys()  # with either, types are TensorRT's choice
     assert told["trt_profile_max_shapes"] == "image:256x48x48x1"
     assert "trt_engine_cache_enable" not in told
