@@ -172,7 +172,11 @@ def infer(
     warnings.filterwarnings("ignore", module="PIL")  # what Pillow remarks on odd files; what it refuses becomes a row
     outputs = Outputs(paths, output, overwrite and not crashed, resume or crashed, as_json, list_paths)
     if outputs.is_done:
+        others = {"--report": report, "--annotate": annotate, "--plot": plot, "--copy-to": copy_to}
+        failed = outputs.failed_before({**others, "--list": list_paths, "--json": as_json})
         print(f"{output} is complete: there is nothing to resume; --overwrite makes it anew", file=sys.stderr)
+        if strict and failed:
+            raise typer.Exit(1)
         return
     if only is not None or min_confidence is not None or copy_to is not None or list_paths:
         outputs.sort(only, min_confidence, copy_to)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fer_deploy.cli.shown import Shown
 from fer_deploy.errors import UsageError
 from fer_deploy.inference.journal import Journal, path_of
+from fer_deploy.inference.predictions import ERROR
 from fer_deploy.inference.sinks import STDOUT, JsonLinesSink, Sink, is_there, table_sink
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Outputs:
         self._copied_to = self._annotated_to = self._plotted_to = self._page = self._recorded_to = ""
         if self._file is not None:
             self._open_table(self._file, resume)
-        elif output == STDOUT or not (as_json or list_paths or sys.stdout.isatty()):
+        elif output == STDOUT or not (as_json or list_paths or (sys.stdout and sys.stdout.isatty())):
             self.targets.append(table_sink(STDOUT))
         elif not (as_json or list_paths or live):
             self.targets.append(Shown())
@@ -96,6 +97,22 @@ class Outputs:
             self.is_done = True
         else:
             self._table.overwrite = True  # killed before anything was written
+
+    def failed_before(self, others: Mapping[str, object]) -> int:
+        """Counts the pictures that could not be read, of a table that is done.
+
+        Args:
+            others: The other outputs, by option, with their values.
+
+        Raises:
+            UsageError: One of them was given: they are written along with the table, and that is done.
+        """
+        if given := [name for name, value in others.items() if value not in (None, False)]:
+            raise UsageError(
+                f"{self._file} is complete already, and --resume would read nothing for {' and '.join(given)}: leave "
+                "--resume out, and choose another name for the table or add --overwrite"
+            )
+        return sum(row.status == ERROR for row in self._table.rows_so_far()) if self._table else 0
 
     @property
     def resumed(self) -> Sink | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from bz2 import BZ2Decompressor
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ ARCHIVE_SUFFIX: Final = ".zip"
 MAX_MEMBER_BYTES: Final = 128 << 20
 MAX_STREAMED_BYTES: Final = 4 << 30
 """Of what is unpacked as it is read."""
+_BELOW_ARCHIVE: Final = re.compile(re.escape(ARCHIVE_SUFFIX + "/"), re.IGNORECASE | re.ASCII)
 _PASSES: Final = 6
 _PIECE: Final = 1 << 20
 _SMALL_PIECE: Final = 4096
@@ -33,9 +35,8 @@ def inside_archive(name: str) -> tuple[str, str] | None:
     """Splits ``archive.zip/member.png``; None for what lies on disk by itself."""
     if os.path.lexists(name):
         return None
-    end = -1
-    while (end := name.lower().find(ARCHIVE_SUFFIX + "/", end + 1)) >= 0:
-        archive = name[: end + len(ARCHIVE_SUFFIX)]
+    for found in _BELOW_ARCHIVE.finditer(name):  # not in name.lower(), which may be longer than the name
+        archive = name[: found.end() - 1]
         if os.path.isfile(archive):  # noqa: PTH113
             return archive, name[len(archive) + 1 :]
     return None

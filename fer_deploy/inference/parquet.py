@@ -8,6 +8,7 @@ interrupted, makes one file of it.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,20 +42,19 @@ class ParquetSink(Sink):
         """Changes nothing: a part with a few rows is read slowly."""
 
     def _open(self) -> None:
-        if self._place is None:
-            if self._whole.exists() and not self.overwrite:
-                raise FileExistsError(self.target)
-            self._whole.unlink(missing_ok=True)
-            shutil.rmtree(self._parts, ignore_errors=True)
-            self._parts.mkdir()
-            return
-        if self._whole.exists():  # made of the parts, some of which may still lie there
-            shutil.rmtree(self._parts, ignore_errors=True)
-            self._parts.mkdir()
-            self._whole.rename(self._parts / _name(0))
+        if self._place is None and self._whole.exists() and not self.overwrite:
+            raise FileExistsError(self.target)
+        self._parts.mkdir(exist_ok=True)
+        self._folder = os.open(self._parts, os.O_RDONLY)
+        self._lock(self._folder)
         for left_over in self._parts.glob(f"*{_PARTIAL}"):
             left_over.unlink()
-        self._cut(self._place)
+        if self._place is None:
+            self._whole.unlink(missing_ok=True)
+        if self._whole.exists():  # made of the parts, some of which may still lie there
+            self._cut(0)
+            self._whole.rename(self._parts / _name(0))
+        self._cut(self._place or 0)
 
     def _cut(self, rows: int) -> None:
         """Keeps the first rows of all parts."""
@@ -129,7 +129,7 @@ class ParquetSink(Sink):
         pass
 
     def _close(self) -> None:
-        pass
+        os.close(self._folder)
 
 
 def _name(number: int) -> str:

@@ -2,7 +2,8 @@
 
 An interrupted run leaves a valid table with all rows so far. After a kill that no program can answer, CSV and JSON
 Lines hold all rows but the last few (``FLUSH_ROWS``, or those of a second), and perhaps a part of one more; of Parquet,
-see ``parquet.py``. Where a run may be resumed, its ``Journal`` lies beside the table until the table is done:
+see ``parquet.py``. A table is locked while a run writes it. Where a run may be resumed, its ``Journal`` lies beside the
+table until the table is done:
 
 1. ``find_place`` reads what an earlier run has left, and tells where this one goes on;
 2. entering cuts off what lies behind that;
@@ -11,7 +12,9 @@ see ``parquet.py``. Where a run may be resumed, its ``Journal`` lies beside the 
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import sys
 import time
@@ -30,6 +33,7 @@ from fer_deploy.inference.predictions import Prediction
 from fer_deploy.inference.table import Cell, row_of
 
 STDOUT: Final = "-"
+_STDOUT_NAME: Final = "standard output"
 FLUSH_ROWS: Final = 64
 _NEEDS_QUOTES: Final = re.compile(r'[,"\r\n]').search
 
@@ -37,6 +41,33 @@ FLUSH_S: Final = 1.0
 PARTS: Final = ".parts"
 """What is added to the name of a Parquet table for the folder of its parts."""
 Cells = Mapping[str, Cell]
+
+
+@contextmanager
+def explained(target: str) -> Iterator[None]:
+    """Makes errors of ours of what the system says, but for a file that exists already and a reader that has left.
+
+    Args:
+        target: What is written: a file, or ``-`` for standard output.
+    """
+    try:
+        yield
+    except (BrokenPipeError, FileExistsError):  # whoever reads our standard output has seen enough: no error
+        raise
+    except OSError as error:
+        where = _STDOUT_NAME if target == STDOUT else target
+        raise OutputError(f"cannot write to {where}: {(error.strerror or str(error)).lower()}") from error
+
+
+def standard_output() -> BinaryIO:
+    """Gives standard output for bytes.
+
+    Raises:
+        OutputError: It is closed.
+    """
+    if sys.stdout is None:
+        raise OutputError(f"cannot write to {_STDOUT_NAME}: it is closed")
+    return sys.stdout.buffer
 
 
 class Sink(ABC):
@@ -111,13 +142,28 @@ class Sink(ABC):
 
     def _open(self) -> None:
         if self.target == STDOUT:
-            self._file = sys.stdout.buffer
+            self._file = standard_output()
             return
-        mode = "r+b" if self._place is not None else "wb" if self.overwrite else "xb"
+        mode = "r+b" if self._place is not None else "ab" if self.overwrite else "xb"  # none empties it before the lock
         self._file = Path(self.target).open(mode)  # type: ignore[assignment]  # noqa: SIM115
-        if self._place is not None:
-            self._file.truncate(self._place)
-            self._file.seek(self._place)
+        self._lock(self._file.fileno())
+        place = self._place or 0
+        if os.fstat(self._file.fileno()).st_size > place:
+            self._file.truncate(place)
+        if place:
+            self._file.seek(place)
+
+    def _lock(self, descriptor: int) -> None:
+        """Keeps other runs out until the descriptor is closed."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._close()
+            raise OutputError(
+                f"{self.target} is being written by another run: wait until that ends, or choose another name"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
 
     def _sync(self) -> None:
         self._file.flush()
@@ -146,16 +192,12 @@ class Sink(ABC):
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
-            yield
-        except BrokenPipeError:  # whoever reads our standard output has seen enough: no error
-            raise
+            with explained(self.target):
+                yield
         except FileExistsError as error:
             from fer_deploy.files import exists_already
 
             raise OutputError(exists_already(self.target, _or_resume(self.target))) from error
-        except OSError as error:
-            where = "standard output" if self.target == STDOUT else self.target
-            raise OutputError(f"cannot write to {where}: {(error.strerror or str(error)).lower()}") from error
 
     def _begin(self) -> None:  # noqa: B027  (not every format has a beginning or an end)
         pass

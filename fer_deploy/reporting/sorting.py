@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Self
 from fer_deploy.errors import ImageError, UsageError
 from fer_deploy.images.archive import inside_archive
 from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.sinks import STDOUT, explained, standard_output
 from fer_deploy.labels import LABELS
 from fer_deploy.reporting.crew import Writers
 from fer_deploy.reporting.naming import Names
@@ -101,6 +101,9 @@ class Listed:
 
     Args:
         choice: What is wanted.
+
+    Raises:
+        OutputError: From every method, when standard output cannot be written.
     """
 
     def __init__(self, choice: Choice) -> None:
@@ -111,12 +114,15 @@ class Listed:
         """Takes a row."""
         if prediction in self._choice and prediction.path != self._last:
             self._last = prediction.path
-            sys.stdout.buffer.write(os.fsencode(prediction.path) + b"\n")
+            with explained(STDOUT):
+                self._file.write(os.fsencode(prediction.path) + b"\n")
 
     def __enter__(self) -> Self:
+        self._file = standard_output()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        sys.stdout.buffer.flush()
+        with explained(STDOUT):
+            self._file.flush()

@@ -134,6 +134,24 @@ def test_resuming(infer: Infer, photos: Path, tmp_path: Path) -> None:
     assert not journal.exists()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_resuming_what_is_complete(infer: Infer, photos: Path, tmp_path: Path, suffix: str) -> None:
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    output = tmp_path / f"x.{suffix}"
+    assert infer(photos, "--output", output, "--strict").returncode == 1
+    whole = output.read_bytes()
+    assert infer(photos, "--output", output, "--resume").returncode == 0
+    assert infer(photos, "--output", output, "--resume", "--strict").returncode == 1
+    more = ("--report", tmp_path / "x.html", "--list")
+    refused(
+        infer(photos, "--output", output, "--resume", *more),
+        "is complete already, and --resume would read nothing for --report and --list: leave --resume out",
+    )
+    assert output.read_bytes() == whole
+    assert not (tmp_path / "x.html").exists()
+
+
 def settings_of(infer: Infer, photos: Path, tmp_path: Path) -> Any:
     """Gets a journal by stopping a run: its report cannot be written in the end."""
     (tmp_path / "away").mkdir()

@@ -100,3 +100,10 @@ def test_a_name_is_split_at_the_archive_that_is_there(tmp_path: Path) -> None:
     assert inside_archive(f"{tmp_path}/x.zip/y.zip/clip.mp4") == (f"{tmp_path}/x.zip", "y.zip/clip.mp4")
     assert inside_archive(f"{tmp_path}/x.zip") is None
     assert inside_archive(f"{tmp_path}/none.zip/clip.mp4") is None
+
+
+def test_a_letter_that_is_longer_in_lower_case_moves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "İİ").mkdir()
+    with zipfile.ZipFile(tmp_path / "İİ/x.ZIP", "w") as made:
+        made.writestr("clip.mp4", b"any")
+    assert inside_archive(f"{tmp_path}/İİ/x.ZIP/clip.mp4") == (f"{tmp_path}/İİ/x.ZIP", "clip.mp4")

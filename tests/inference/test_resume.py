@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import resource
 import shutil
@@ -111,6 +113,7 @@ def test_parquet_parts_are_readable_and_survive_a_kill_at_every_step(tmp_path: P
     killed.__enter__()
     for each in ROWS[:500]:
         killed.write(each)
+    killed._close()
     assert len(list(parts.iterdir())) == 7
     assert dataset.dataset(parts).count_rows() == 490
     states = {"as it was": lambda: None}
@@ -186,3 +189,28 @@ def test_overwriting_begins_anew(tmp_path: Path) -> None:
         with suppress(OutputError), table_sink(str(path), overwrite=True) as table:
             table.write(ROWS[0])
         assert len(content(path)) == 1
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_only_one_run_writes_a_table(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    with sink(path) as table:
+        for each in ROWS[:500]:
+            table.write(each)
+        second = sink(path, resume=True)
+        second.find_place(lambda name: None)
+        for other in (second, table_sink(str(path), overwrite=True)):
+            with pytest.raises(OutputError, match="is being written by another run"), other:
+                pass
+        for each in ROWS[500:]:
+            table.write(each)
+    assert content(path) == whole(tmp_path / f"y{suffix}")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert len(whole(tmp_path / f"x{suffix}")) == 900

@@ -142,6 +142,16 @@ def test_the_list_is_paths_byte_for_byte(capfdbinary: pytest.CaptureFixture[byte
     assert capfdbinary.readouterr().out == b"caf\xe9.png\nb.png\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_list_that_nothing_takes_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        for stdout, reason in ((SimpleNamespace(buffer=full), "no space left on device"), (None, "it is closed")):
+            monkeypatch.setattr(sys, "stdout", stdout)
+            refused = pytest.raises(OutputError, match=f"cannot write to standard output: {reason}")
+            with refused, Listed(Choice()) as listed:
+                listed.write(row("x.png"))
+
+
 def test_boxes_and_labels_are_drawn(tmp_path: Path) -> None:
     image = Image.new("RGB", (640, 480), (255, 255, 255))
     found = [row("x.png", 3, face=0), row("x.png", 4, face=8)]
