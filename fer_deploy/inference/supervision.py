@@ -118,8 +118,7 @@ def supervised(sources: Callable[[], Iterable[Source]]) -> Watch | None:
         return None
     watch, parent = Watch(), os.getpid()
     while True:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         child = os.fork()
         if child == 0:
             _begin_child(parent)
@@ -174,9 +173,14 @@ def _begin_child(parent: int) -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # as it is where the shell has closed it
+            stream.flush()
 
 
 def _culprits(names: list[str], sources: Callable[[], Iterable[Source]]) -> dict[str, str]:

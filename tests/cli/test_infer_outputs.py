@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,17 @@ Infer = Any
 def infer(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Infer:
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")), "PYTHONPATH": str(ROOT)}
 
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "fer_deploy", "infer", "--bundle", str(tiny_bundle.path), *map(str, arguments)]
+    def run(*arguments: object, shell: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        line = [
+            *shell,
+            sys.executable,
+            "-m",
+            "fer_deploy",
+            "infer",
+            "--bundle",
+            str(tiny_bundle.path),
+            *map(str, arguments),
+        ]
         return subprocess.run(line, capture_output=True, text=True, env=environment, timeout=120, check=False)
 
     return run
@@ -55,6 +65,11 @@ def refused(done: subprocess.CompletedProcess[str], reason: str) -> None:
     assert done.returncode == 2
     assert reason in re.sub(r"[\s│]+", " ", done.stderr)
     assert "Traceback" not in done.stderr
+
+
+def test_a_table_needs_no_standard_output(infer: Infer, photos: Path, tmp_path: Path) -> None:
+    done = infer(photos, "-o", tmp_path / "t.csv", shell=["sh", "-c", '"$@" >&-', "sh"])
+    assert (done.returncode, len(table(tmp_path / "t.csv"))) == (0, 41), done.stderr
 
 
 def test_everything_at_once(infer: Infer, photos: Path, tmp_path: Path) -> None:
