@@ -34,7 +34,7 @@ def out_of_fold(
         TrainingError, MissingDependencyError: As ``fit``.
     """
     training, public = data.partition(TRAINING), data.partition(PUBLIC)
-    stages = tuple(dataclasses.replace(stage, teachers=()) for stage in recipe.stages)
+    stages = tuple(dataclasses.replace(stage, teachers=(), initial="") for stage in recipe.stages)
     recipe = dataclasses.replace(recipe, stages=stages)
     fold = fold_of(training, folds, recipe.seed)
     answers = np.zeros((len(training), NUM_CLASSES), np.float32)

@@ -151,6 +151,14 @@ def parse_recipe(raw: dict[str, Any], path: Path) -> Recipe:
         raise ValueError("sharpness must be positive, and needs momentum")
     if any(not 0 <= stage.teaching <= 1 for stage in recipe.stages):
         raise ValueError("teaching must be from 0 to 1")
+    if not 0 <= recipe.seed < 1 << 32:
+        raise ValueError("seed must be from 0 to 4294967295")
+    if any(not 0 <= share < 1 for share in recipe.model.dropout):
+        raise ValueError("dropout must be from 0 to below 1")
+    if any(not 0 <= stage.average <= 1 for stage in recipe.stages):
+        raise ValueError("average must be from 0 to 1")
+    if any(not 1 <= low <= high <= IMAGE_SIZE for low, high in (s.augmentation.erase_size for s in recipe.stages)):
+        raise ValueError(f"erase_size must be two lengths from 1 to {IMAGE_SIZE}, the smaller first")
     if any(not SMALLEST_SIZE <= stage.size <= IMAGE_SIZE for stage in recipe.stages):
         raise ValueError(f"size must be from {SMALLEST_SIZE} to {IMAGE_SIZE}")
     return recipe

@@ -45,6 +45,11 @@ def test_without_a_recipe_the_one_that_needs_no_other_network_is_trained() -> No
         ("left_out = 3", "left_out is 3, expected a str"),
         ("[[stage]]\ninitial = 3", "initial is 3, expected a str"),
         ("[[stage]]\nsize = 31\n[[stage]]", "size must be from 32 to 48"),
+        ("seed = -1", "seed must be from 0"),
+        ("[model]\ndropout = [0.0, 0.1, 0.1, 0.2, 1.5]", "dropout must be from 0 to below 1"),
+        ("[[stage]]\naverage = 1.5", "average must be from 0 to 1"),
+        ("[augmentation]\nerase_size = [20, 6]", "erase_size must be two lengths from 1 to 48"),
+        ("[[stage]]\n[stage.augmentation]\nerase_size = [6, 60]", "erase_size must be two lengths"),
     ],
 )
 def test_a_wrong_recipe_is_one_clear_line(tmp_path: Path, text: str, says: str) -> None:
