@@ -118,7 +118,7 @@ def test_wrong_values_are_refused(bundle: Bundle, field: str, value: Any) -> Non
         parse_tuned(entry)
     manifest = json.loads((bundle.path / "bundle.json").read_text())
     (bundle.path / "bundle.json").write_text(json.dumps({**manifest, "tuning": [entry]}))
-    with pytest.raises(BundleError, match=r"is damaged: .*record"):
+    with pytest.raises(BundleError, match=r"is damaged: .*(record|not valid JSON)"):  # which knows no NaN
         Bundle.load(bundle.path)
 
 
