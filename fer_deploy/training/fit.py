@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,9 @@ from fer_deploy.training.batches import epoch_batches, steps_per_epoch
 from fer_deploy.training.checkpoint import FILE, Arrays, Checkpoint, check_folder
 from fer_deploy.training.device import describe_device, resolve_precision
 from fer_deploy.training.model import build_model, import_keras
-from fer_deploy.training.recipe import Recipe, Stage
+from fer_deploy.training.norms import renew_norms
+from fer_deploy.training.optimizer import ahead, as_arrays, averaged_weights, make_optimizer
+from fer_deploy.training.recipe import PRECISIONS, Recipe, Stage
 from fer_deploy.training.teachers import Teachers
 from fer_deploy.training.torch_speed import use_torch_kernels
 
@@ -64,17 +65,19 @@ def fit(data: Fer2013, recipe: Recipe, output: Path, resume: bool = False, repor
         MissingDependencyError: Keras or its framework is not installed.
     """
     import_keras()
-    return _Training(data, recipe, output, report or (lambda event, details: None)).run(resume)
+    earlier = Checkpoint.load(output) if resume else None
+    return _Training(data, recipe, output, report or (lambda event, details: None), earlier).run()
 
 
 class _Training:
-    def __init__(self, data: Fer2013, recipe: Recipe, output: Path, report: Report) -> None:
+    def __init__(self, data: Fer2013, recipe: Recipe, output: Path, report: Report, earlier: Checkpoint | None) -> None:
         self.recipe = recipe
         self.output = output
         self.report = report
         self.public = data.partition(PUBLIC)
         self.training = _choose(_without(data.partition(TRAINING), recipe.left_out), recipe.pictures, recipe.seed)
-        self.policy = resolve_precision(recipe.precision)
+        self.earlier = earlier
+        self.policy = _earlier_policy(recipe, earlier) or resolve_precision(recipe.precision)
         self.device = {**describe_device(), "precision": self.policy}
         keras = import_keras()
         self.teachers = [Teachers(stage.teachers) for stage in recipe.stages]
@@ -86,8 +89,8 @@ class _Training:
             "framework": f"{keras.backend.backend()}, {self.policy}",
         }
 
-    def run(self, resume: bool) -> Fitted:
-        state = self._begin(resume)
+    def run(self) -> Fitted:
+        state = self._begin()
         self.report("start", {"device": self.device, "epochs": self.recipe.epochs, "done": len(state.history)})
         for index in range(state.stage, len(self.recipe.stages)):
             if index > state.stage:
@@ -99,17 +102,16 @@ class _Training:
         best.set_weights(state.best)
         return Fitted(best, state.history, state.best_row, self.device)
 
-    def _begin(self, resume: bool) -> Checkpoint:
-        if resume:
-            state = Checkpoint.load(self.output)
+    def _begin(self) -> Checkpoint:
+        if self.earlier is not None:
             for key, value in self.identity.items():
-                if state.identity.get(key) != value:
+                if self.earlier.identity.get(key) != value:
                     raise TrainingError(
                         f"{self.output / FILE} belongs to another training (its {key} differs); "
                         "resume with the same recipe, data and Keras backend, or choose another --output"
                     )
-            return state
-        check_folder(self.output, resume)
+            return self.earlier
+        check_folder(self.output, resume=False)
         self.output.mkdir(parents=True, exist_ok=True)
         return Checkpoint(self.identity)
 
@@ -126,7 +128,7 @@ class _Training:
             model.set_weights(state.best)
             if stage.size != self.recipe.stages[state.stage - 1].size:
                 state.best_row = {}  # only scores of one size of pictures can be compared
-        optimizer = _optimizer(stage, steps_per_epoch(len(self.training), stage.batch_size))
+        optimizer = make_optimizer(stage, steps_per_epoch(len(self.training), stage.batch_size))
         model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
         optimizer.build(model.trainable_variables)
         if state.epoch > 0:
@@ -146,7 +148,7 @@ class _Training:
         started = time.monotonic()
         batches = epoch_batches(self.training, stage, seed, self.teachers[state.stage])
         for step, (images, labels) in enumerate(batches, 1):
-            with _ahead(model.optimizer, stage.sharpness):
+            with ahead(model.optimizer, stage.sharpness):
                 logs = model.train_on_batch(images, labels, return_dict=True)
             if not math.isfinite(logs["loss"]):
                 raise TrainingError(f"The loss became {logs['loss']} in epoch {epoch + 1}: lower the learning rate")
@@ -154,7 +156,7 @@ class _Training:
             details = {"epoch": len(state.history) + 1, "step": step, "steps": steps, "pictures": len(images)}
             self.report("step", {**details, **{name: total / step for name, total in sums.items()}})
         seconds = time.monotonic() - started
-        average = _averaged_weights(model, stage)
+        average = self._with_new_norms(averaged_weights(model, stage), stage)
         row = {
             "stage": state.stage + 1,
             "epoch": len(state.history) + 1,
@@ -167,11 +169,23 @@ class _Training:
         }
         state.epoch = epoch + 1
         state.history.append(row)
-        state.model, state.optimizer = _values(_variables(model)), _values(model.optimizer.variables)
+        state.model, state.optimizer = as_arrays(_variables(model)), as_arrays(model.optimizer.variables)
         if row["public_accuracy"] >= state.best_row.get("public_accuracy", 0.0):
             state.best, state.best_row = average, row
         state.save(self.output)
         return row
+
+    def _with_new_norms(self, weights: Arrays, stage: Stage) -> Arrays:
+        if not stage.norm_pictures:
+            return weights
+        shape = {**dataclasses.asdict(self.recipe.model), "dropout": (0.0,) * len(self.recipe.model.dropout)}
+        model = build_model(**shape, size=stage.size)
+        use_torch_kernels(model)
+        model.set_weights(weights)
+        random = np.random.default_rng(self.recipe.seed)
+        images = self.training.images[random.permutation(len(self.training))[: stage.norm_pictures]]
+        renew_norms(model, scale(images[..., np.newaxis].astype(np.float32), stage.size))
+        return list(model.get_weights())
 
     def _score(self, model: keras.Model, weights: Arrays) -> float:
         """Top-1 accuracy of the given weights on PublicTest, 0 to 1; the model keeps its own."""
@@ -190,53 +204,15 @@ def predict(model: keras.Model, images: NDArray[Any], batch_size: int = 256) -> 
     return probabilities
 
 
-def _optimizer(stage: Stage, steps: int) -> keras.optimizers.Optimizer:
-    keras = import_keras()
-    warmup = min(round(stage.warmup_epochs * steps), stage.epochs * steps - 1)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=stage.learning_rate,
-        warmup_steps=warmup,
-        decay_steps=stage.epochs * steps - warmup,
-    )
-    optimizer = keras.optimizers.SGD(
-        schedule,
-        momentum=stage.momentum,
-        nesterov=True,
-        weight_decay=stage.weight_decay or None,
-        use_ema=stage.average > 0,
-        ema_momentum=stage.average or 0.99,
-    )
-    if stage.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    return optimizer
+def _earlier_policy(recipe: Recipe, earlier: Checkpoint | None) -> str:
+    """The policy that a training began with, where the recipe leaves it open; empty where there is none.
 
-
-@contextmanager
-def _ahead(optimizer: keras.optimizers.Optimizer, distance: float) -> Iterator[None]:
-    """Moves the weights ahead along their momentum, by ``distance`` in the norm of all of them together, and back."""
-    ops = import_keras().ops
-    norm = float(sum(ops.sum(ops.square(m)) for m in optimizer.momentums)) ** 0.5 if distance else 0.0
-    if not norm:  # nothing asked for, or the first step
-        yield
-        return
-    moves = [ops.multiply(momentum, distance / norm) for momentum in optimizer.momentums]
-    for variable, move in zip(optimizer._trainable_variables, moves, strict=True):
-        variable.assign_add(move)
-    yield
-    for variable, move in zip(optimizer._trainable_variables, moves, strict=True):
-        variable.assign_sub(move)
-
-
-def _averaged_weights(model: keras.Model, stage: Stage) -> Arrays:
-    """The model's weights with the trainable ones replaced by their moving average, if the stage keeps one."""
-    if not stage.average:
-        return list(model.get_weights())
-    optimizer = model.optimizer
-    averages = dict(
-        zip((v.path for v in optimizer._trainable_variables), optimizer._model_variables_moving_average, strict=True)
-    )
-    return _values([averages.get(variable.path, variable) for variable in model.weights])
+    A machine of another kind goes on in it, even if it is not the faster one there.
+    """
+    if earlier is None or recipe.precision != "auto":
+        return ""
+    framework, _, policy = str(earlier.identity.get("framework")).partition(", ")
+    return policy if framework == import_keras().backend.backend() and policy in PRECISIONS else ""
 
 
 def _without(partition: Partition, left_out: str) -> Partition:
@@ -270,10 +246,6 @@ def _variables(model: keras.Model) -> list[Any]:
     """Weights, moving statistics and the states of random generators, without the metrics' counters."""
     metrics = {id(variable) for variable in model.metrics_variables}
     return [variable for variable in model.variables if id(variable) not in metrics]
-
-
-def _values(variables: list[Any]) -> Arrays:
-    return [np.array(import_keras().ops.convert_to_numpy(variable)) for variable in variables]
 
 
 def _assign(variables: list[Any], values: Arrays) -> None:

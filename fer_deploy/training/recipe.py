@@ -46,6 +46,9 @@ class Stage:
         sharpness: Distance that all weights together are moved ahead along their momentum while a gradient is taken, so
             that minima count which are flat so far around (Becker et al. 2024, "Momentum-SAM"); 0 for none.
         average: Momentum of the moving average of the weights, which is what is scored and kept; 0 for none.
+        norm_pictures: Batch normalisation's statistics of what is scored and kept are taken anew from so many unchanged
+            Training pictures (``training/norms.py``); 0 keeps the moving ones, of the weights that are trained and of
+            augmented pictures.
         initial: A ``.keras`` file, relative to the recipe, whose weights this stage starts from.
         teachers: Bundles, by the name of a shipped one or by a path relative to the recipe, whose mean answer to each
             augmented picture is mixed into its label.
@@ -65,6 +68,7 @@ class Stage:
     class_balance: float = 0.0
     sharpness: float = 0.0
     average: float = 0.999
+    norm_pictures: int = 0
     initial: str = ""
     teachers: tuple[str, ...] = ()
     teaching: float = 0.7
@@ -79,7 +83,8 @@ class Recipe:
     Args:
         name: What it is called in reports.
         seed: Of everything random.
-        precision: Keras dtype policy; ``auto`` takes mixed_bfloat16 where the device has it in hardware.
+        precision: Keras dtype policy; ``auto`` takes mixed_bfloat16 where the device is faster in it; a training that
+            was stopped goes on in what it began in.
         pictures: Use only so many Training pictures (0 for all): for trying things out.
         left_out: A text file, relative to the recipe, with the names of Training pictures that are not used, one per
             line (``train/label_noise`` makes one); empty for none.
@@ -157,6 +162,8 @@ def parse_recipe(raw: dict[str, Any], path: Path) -> Recipe:
         raise ValueError("dropout must be from 0 to below 1")
     if any(not 0 <= stage.average <= 1 for stage in recipe.stages):
         raise ValueError("average must be from 0 to 1")
+    if any(stage.norm_pictures < 0 for stage in recipe.stages):
+        raise ValueError("norm_pictures must not be negative")
     if any(not 1 <= low <= high <= IMAGE_SIZE for low, high in (s.augmentation.erase_size for s in recipe.stages)):
         raise ValueError(f"erase_size must be two lengths from 1 to {IMAGE_SIZE}, the smaller first")
     if any(not SMALLEST_SIZE <= stage.size <= IMAGE_SIZE for stage in recipe.stages):

@@ -16,7 +16,8 @@ from fer_deploy.training.recipe import Recipe, Shape, Stage
 
 keras = pytest.importorskip("keras")
 
-from fer_deploy.training.fit import _ahead, as_json, fit, predict  # noqa: E402
+from fer_deploy.training.fit import as_json, fit, predict  # noqa: E402
+from fer_deploy.training.optimizer import ahead  # noqa: E402
 
 SHAPE = Shape(widths=(8, 8, 16, 16), dense_units=16)
 DROPPING = Shape(widths=(8, 8, 16, 16), dense_units=16, dropout=(0.2,) * 5)
@@ -88,16 +89,29 @@ def test_a_network_for_small_pictures(data: Fer2013, tmp_path: Path) -> None:
     assert fitted.best["public_accuracy"] == right.mean()
 
 
+def test_norms_are_those_of_the_kept_weights_and_unchanged_pictures(data: Fer2013, tmp_path: Path) -> None:
+    stage = Stage(epochs=1, batch_size=16, learning_rate=0.05, average=0.5)
+    moving = fit(data, _recipe(stage), tmp_path / "moving").model
+    anew = fit(data, _recipe(dataclasses.replace(stage, norm_pictures=48)), tmp_path / "anew").model
+    for one, other in zip(moving.trainable_weights, anew.trainable_weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())  # the training itself is the same
+    pictures = data.partition(TRAINING).images[..., np.newaxis].astype(np.float32)
+    seen = keras.Model(anew.inputs, anew.get_layer("a1_conv1").output).predict(pictures, verbose=0)
+    norm, before = anew.get_layer("a1_norm1"), moving.get_layer("a1_norm1")
+    np.testing.assert_allclose(norm.moving_mean.numpy(), seen.mean(axis=(0, 1, 2)), rtol=1e-3, atol=1e-5)
+    assert not np.allclose(before.moving_mean.numpy(), norm.moving_mean.numpy(), rtol=0.01)
+
+
 def test_weights_are_moved_ahead_while_a_gradient_is_taken_and_back() -> None:
     weights = [keras.Variable(np.arange(3.0)), keras.Variable(np.ones((2, 2)))]
     start = [np.array(weight.numpy()) for weight in weights]
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
     optimizer.build(weights)
-    with _ahead(optimizer, 0.5):  # no momentum yet: no move
+    with ahead(optimizer, 0.5):  # no momentum yet: no move
         np.testing.assert_array_equal(weights[0].numpy(), start[0])
     for momentum, value in zip(optimizer.momentums, (2.0, -4.0), strict=True):
         momentum.assign(np.full(momentum.shape, value))
-    with _ahead(optimizer, 0.5):
+    with ahead(optimizer, 0.5):
         moves = [weight.numpy() - before for weight, before in zip(weights, start, strict=True)]
         optimizer.momentums[0].assign([0.0, 0.0, 0.0])  # what a step does to the momentum changes no way back
     length = (3 * 2.0**2 + 4 * 4.0**2) ** 0.5
@@ -125,6 +139,18 @@ def test_a_checkpoint_of_another_recipe_is_refused(data: Fer2013, tmp_path: Path
     other = _recipe(Stage(**STILL, momentum=0.5))
     with pytest.raises(TrainingError, match="its recipe differs"):
         fit(data, other, tmp_path, resume=True)
+
+
+def test_a_training_goes_on_in_the_precision_that_it_began_in(
+    data: Fer2013, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(name="tiny", model=SHAPE, stages=(Stage(**STILL),))
+    monkeypatch.setattr("fer_deploy.training.fit.resolve_precision", lambda precision: "mixed_bfloat16")
+    fit(data, recipe, tmp_path)
+    monkeypatch.undo()  # as on a machine that is faster in float32
+    assert fit(data, recipe, tmp_path, resume=True).device["precision"] == "mixed_bfloat16"
+    with pytest.raises(TrainingError, match="its recipe differs"):
+        fit(data, dataclasses.replace(recipe, precision="float32"), tmp_path, resume=True)
 
 
 def test_a_data_set_without_public_test_is_refused(data: Fer2013, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_without_a_recipe_the_one_that_needs_no_other_network_is_trained() -> No
         ("seed = -1", "seed must be from 0"),
         ("[model]\ndropout = [0.0, 0.1, 0.1, 0.2, 1.5]", "dropout must be from 0 to below 1"),
         ("[[stage]]\naverage = 1.5", "average must be from 0 to 1"),
+        ("[[stage]]\nnorm_pictures = -1", "norm_pictures must not be negative"),
         ("[augmentation]\nerase_size = [20, 6]", "erase_size must be two lengths from 1 to 48"),
         ("[[stage]]\n[stage.augmentation]\nerase_size = [6, 60]", "erase_size must be two lengths"),
     ],
