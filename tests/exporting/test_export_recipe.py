@@ -20,7 +20,7 @@ def test_every_shipped_recipe_parses(path: Path) -> None:
 
 def test_the_default_recipe() -> None:
     recipe = load_recipe(next(path for path in SHIPPED if path.stem == "default"))
-    assert recipe == Recipe("default", 67.8, Quantisation(per_channel_trt=False), fit_temperature=True)
+    assert recipe == Recipe("default", 67.9, Quantisation(per_channel_trt=False), fit_temperature=True)
 
 
 @pytest.mark.parametrize(

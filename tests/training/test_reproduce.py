@@ -12,7 +12,8 @@ def test_what_a_recipe_needs_is_made_before_it(tmp_path: Path) -> None:
     shutil.copy(TRAIN / "reproduce", tmp_path / "train")
     script = runpy.run_path(str(tmp_path / "train/reproduce"))
     recipes = tmp_path / "train/recipes"
-    assert script["what_is_missing"](recipes / "default.toml") == ["first", "lean", "middle", "second", "accurate"]
+    assert script["what_is_missing"](recipes / "default.toml") == ["first", "lean", "middle", "second"]
+    assert script["what_is_missing"](recipes / "third.toml") == ["first", "lean", "middle", "second", "accurate"]
     missing = script["what_is_missing"](recipes / "second.toml")
     assert missing == ["first", "lean", "middle"]
     assert script["what_is_missing"](recipes / "fast.toml") == ["first"]
