@@ -115,8 +115,11 @@ class _Training:
         self.output.mkdir(parents=True, exist_ok=True)
         return Checkpoint(self.identity)
 
-    def _build(self, policy: str, size: int) -> keras.Model:
-        model = build_model(**dataclasses.asdict(self.recipe.model), size=size, policy=policy)
+    def _build(self, policy: str, size: int, dropping: bool = True) -> keras.Model:
+        shape = self.recipe.model
+        if not dropping:
+            shape = dataclasses.replace(shape, dropout=(0.0,) * len(shape.dropout))
+        model = build_model(**dataclasses.asdict(shape), size=size, policy=policy)
         use_torch_kernels(model)
         return model
 
@@ -178,9 +181,7 @@ class _Training:
     def _with_new_norms(self, weights: Arrays, stage: Stage) -> Arrays:
         if not stage.norm_pictures:
             return weights
-        shape = {**dataclasses.asdict(self.recipe.model), "dropout": (0.0,) * len(self.recipe.model.dropout)}
-        model = build_model(**shape, size=stage.size)
-        use_torch_kernels(model)
+        model = self._build("float32", stage.size, dropping=False)
         model.set_weights(weights)
         random = np.random.default_rng(self.recipe.seed)
         images = self.training.images[random.permutation(len(self.training))[: stage.norm_pictures]]
