@@ -13,6 +13,8 @@ from fer_deploy.labels import IMAGE_SIZE
 
 PAD = IMAGE_SIZE // 3
 """Pixels of repeated border around a picture, so that turned and shifted ones have no black corners."""
+REDUCED_SIZE = (12, 40)
+"""Smallest and largest side of a reduced image, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Augmentation:
         erase_size: Smallest and largest side of that rectangle, in pixels.
         mixup: Share of pictures that are blended with another of their batch (Zhang et al. 2018, "mixup").
         cutmix: Share of pictures in which one rectangle is replaced by another picture's (Yun et al. 2019, "CutMix").
+        reduce: Share of images that are scaled down to 12 to 40 pixels and back up, as small faces in photos are.
     """
 
     flip: bool = True
@@ -42,6 +45,7 @@ class Augmentation:
     erase_size: tuple[int, int] = (6, 20)
     mixup: float = 0.0
     cutmix: float = 0.0
+    reduce: float = 0.0
 
 
 def augment(images: NDArray[np.uint8], settings: Augmentation, random: np.random.Generator) -> NDArray[np.float32]:
@@ -64,6 +68,8 @@ def augment(images: NDArray[np.uint8], settings: Augmentation, random: np.random
             (IMAGE_SIZE, IMAGE_SIZE), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
         )
         out[i] = np.asarray(warped)
+    if settings.reduce:
+        _reduce(out, settings, random)
     contrast = 1 + random.uniform(-settings.contrast, settings.contrast, (n, 1, 1))
     brightness = random.uniform(-settings.brightness, settings.brightness, (n, 1, 1))
     out = ((out - 128) * contrast + 128 + brightness).astype(np.float32)
@@ -88,6 +94,14 @@ def _affine_coefficients(
         f = half + PAD + dy - (d + e) * half
         coefficients.append((a, b, c, d, e, f))
     return coefficients
+
+
+def _reduce(images: NDArray[np.float32], settings: Augmentation, random: np.random.Generator) -> None:
+    smallest, largest = REDUCED_SIZE
+    for i in np.flatnonzero(random.random(len(images)) < settings.reduce):
+        side = int(random.integers(smallest, largest, endpoint=True))
+        small = Image.fromarray(images[i]).resize((side, side), Image.Resampling.BOX)
+        images[i] = np.asarray(small.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
 
 
 def _erase(images: NDArray[np.float32], settings: Augmentation, random: np.random.Generator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import zipfile
@@ -16,6 +17,8 @@ from fer_deploy.errors import TrainingError
 
 Arrays = list[NDArray[Any]]
 FILE = "checkpoint.npz"
+COUNTERS = 2
+"""Variables of an optimizer before its averages and momenta: iterations and learning rate."""
 
 
 @dataclass
@@ -42,8 +45,24 @@ class Checkpoint:
     best: Arrays = field(default_factory=list)
     best_row: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, folder: Path) -> None:
-        """Writes the checkpoint beside the old one, then puts it in its place in one step."""
+    def compact(self) -> Checkpoint:
+        """Returns a copy of about a quarter of the size, to be kept in version control.
+
+        Matrices and kernels are half floats. While a stage is under way the copy has the weights and their moving
+        average, and the momentum starts from zero; after its last epoch it has the best weights alone.
+        """
+        stage = self.identity["recipe"]["stages"][self.stage]
+        if self.epoch >= stage["epochs"]:
+            return dataclasses.replace(self, model=[], optimizer=[], best=[_halved(array) for array in self.best])
+        slots = len(self.optimizer) - COUNTERS
+        momenta = slots // 2 if stage["average"] else slots
+        kept = [_halved(array) for array in self.optimizer[: len(self.optimizer) - momenta]]
+        zeros = [np.zeros_like(_halved(array)) for array in self.optimizer[len(self.optimizer) - momenta :]]
+        model = [_halved(array) for array in self.model]
+        return dataclasses.replace(self, model=model, optimizer=kept + zeros, best=[], best_row={})
+
+    def save(self, folder: Path, compressed: bool = False) -> None:
+        """Writes the checkpoint next to the old one, then replaces that in one step."""
         state = {name: getattr(self, name) for name in ("identity", "stage", "epoch", "history", "best_row")}
         arrays = {
             f"{group}/{i}": array
@@ -52,7 +71,8 @@ class Checkpoint:
         }
         partial = folder / (FILE + ".partial")
         with partial.open("wb") as file:
-            np.savez(file, state=np.array(json.dumps(state)), **arrays)
+            write = np.savez_compressed if compressed else np.savez
+            write(file, state=np.array(json.dumps(state)), **arrays)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(folder / FILE)
@@ -72,11 +92,19 @@ class Checkpoint:
                 for name in file.files:
                     group, _, _ = name.partition("/")
                     if group in groups:
-                        groups[group].append(file[name])
+                        groups[group].append(_widened(file[name]))
                 state: dict[str, Any] = {**json.loads(str(file["state"])), **groups}
                 return cls(**state)
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise TrainingError(f"{path} is damaged ({error}); start again in another folder") from error
+
+
+def _halved(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float16) if array.dtype == np.float32 and array.ndim > 1 else array
+
+
+def _widened(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def check_folder(folder: Path, resume: bool) -> None:

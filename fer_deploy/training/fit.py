@@ -21,13 +21,16 @@ from fer_deploy.training.checkpoint import FILE, Arrays, Checkpoint, check_folde
 from fer_deploy.training.device import describe_device, resolve_precision
 from fer_deploy.training.model import build_model, import_keras
 from fer_deploy.training.norms import renew_norms
-from fer_deploy.training.optimizer import ahead, as_arrays, averaged_weights, make_optimizer
+from fer_deploy.training.optimizer import ahead, as_arrays, averaged_weights, learning_rate_at, make_optimizer
 from fer_deploy.training.recipe import PRECISIONS, Recipe, Stage
 from fer_deploy.training.teachers import Teachers
 from fer_deploy.training.torch_speed import use_torch_kernels
 
 if TYPE_CHECKING:
     import keras
+
+CLEAN_SAMPLE = 3000
+"""Unchanged Training images that every epoch is scored on: they show how far the network fits what it is taught."""
 
 Report = Callable[[str, dict[str, Any]], None]
 """Called as ``report(event, details)`` with the events ``start``, ``step`` and ``epoch``."""
@@ -39,7 +42,8 @@ class Fitted:
 
     Args:
         model: float32 network with the weights that scored best on PublicTest.
-        history: One row per epoch: stage, epoch, loss, accuracy, public_accuracy, learning_rate, seconds.
+        history: One row per epoch: stage, epoch, loss, accuracy, public_accuracy, public_log_loss, clean_accuracy
+            (of unchanged Training images), learning_rate, images_per_s, seconds.
         best: The row of the epoch whose weights were kept.
         device: What it ran on, and in which precision.
     """
@@ -75,7 +79,8 @@ class _Training:
         self.output = output
         self.report = report
         self.public = data.partition(PUBLIC)
-        self.training = _choose(_without(data.partition(TRAINING), recipe.left_out), recipe.pictures, recipe.seed)
+        self.training = _choose(_without(data.partition(TRAINING), recipe.excluded), recipe.max_images, recipe.seed)
+        self.clean = _choose(self.training, CLEAN_SAMPLE, 0)
         self.earlier = earlier
         self.policy = _earlier_policy(recipe, earlier) or resolve_precision(recipe.precision)
         self.device = {**describe_device(), "precision": self.policy}
@@ -125,13 +130,15 @@ class _Training:
 
     def _run_stage(self, model: keras.Model, state: Checkpoint) -> None:
         stage = self.recipe.stages[state.stage]
+        if state.epoch >= stage.epochs:
+            return
         if state.epoch == 0 and stage.initial:
             _load_weights(model, Path(stage.initial))
         elif state.epoch == 0 and state.stage > 0:
             model.set_weights(state.best)
             if stage.size != self.recipe.stages[state.stage - 1].size:
                 state.best_row = {}  # only scores of one size of pictures can be compared
-        optimizer = make_optimizer(stage, steps_per_epoch(len(self.training), stage.batch_size))
+        optimizer = make_optimizer(stage)
         model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
         optimizer.build(model.trainable_variables)
         if state.epoch > 0:
@@ -151,6 +158,7 @@ class _Training:
         started = time.monotonic()
         batches = epoch_batches(self.training, stage, seed, self.teachers[state.stage])
         for step, (images, labels) in enumerate(batches, 1):
+            model.optimizer.learning_rate = learning_rate_at(stage, epoch + (step - 1) / steps)
             with ahead(model.optimizer, stage.sharpness):
                 logs = model.train_on_batch(images, labels, return_dict=True)
             if not math.isfinite(logs["loss"]):
@@ -160,13 +168,14 @@ class _Training:
             self.report("step", {**details, **{name: total / step for name, total in sums.items()}})
         seconds = time.monotonic() - started
         average = self._with_new_norms(averaged_weights(model, stage), stage)
+        scores = self._scores(model, average)
         row = {
             "stage": state.stage + 1,
             "epoch": len(state.history) + 1,
             "loss": sums["loss"] / steps,
             "accuracy": sums["accuracy"] / steps,
-            "public_accuracy": self._score(model, average),
-            "learning_rate": float(np.asarray(model.optimizer.learning_rate)),
+            **scores,
+            "learning_rate": learning_rate_at(stage, epoch + 1.0),
             "images_per_s": steps * min(stage.batch_size, len(self.training)) / seconds,
             "seconds": seconds,
         }
@@ -179,22 +188,38 @@ class _Training:
         return row
 
     def _with_new_norms(self, weights: Arrays, stage: Stage) -> Arrays:
-        if not stage.norm_pictures:
+        if not stage.norm_images:
             return weights
         model = self._build("float32", stage.size, dropping=False)
         model.set_weights(weights)
         random = np.random.default_rng(self.recipe.seed)
-        images = self.training.images[random.permutation(len(self.training))[: stage.norm_pictures]]
+        images = self.training.images[random.permutation(len(self.training))[: stage.norm_images]]
         renew_norms(model, scale(images[..., np.newaxis].astype(np.float32), stage.size))
         return list(model.get_weights())
 
-    def _score(self, model: keras.Model, weights: Arrays) -> float:
-        """Top-1 accuracy of the given weights on PublicTest, 0 to 1; the model keeps its own."""
+    def _scores(self, model: keras.Model, weights: Arrays) -> dict[str, float]:
+        """Scores the given weights on PublicTest and on unchanged Training images; the model keeps its own."""
         own = model.get_weights()
         model.set_weights(weights)
-        chosen = predict(model, self.public.images).argmax(axis=1)
+        public = predict(model, self.public.images)
+        clean = predict(model, self.clean.images)
         model.set_weights(own)
-        return float((chosen == self.public.labels).mean())
+        return {
+            "public_accuracy": float((public.argmax(axis=1) == self.public.labels).mean()),
+            "public_log_loss": log_loss(public, self.public.labels),
+            "clean_accuracy": float((clean.argmax(axis=1) == self.clean.labels).mean()),
+        }
+
+
+def log_loss(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> float:
+    """Returns the mean negative log-likelihood, in nats.
+
+    Args:
+        probabilities: Shape (N, 7).
+        labels: Class indices, shape (N,).
+    """
+    taken = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(taken.astype(np.float64), 1e-12)).mean())
 
 
 def predict(model: keras.Model, images: NDArray[Any], batch_size: int = 256) -> NDArray[np.float32]:
@@ -216,17 +241,17 @@ def _earlier_policy(recipe: Recipe, earlier: Checkpoint | None) -> str:
     return policy if framework == import_keras().backend.backend() and policy in PRECISIONS else ""
 
 
-def _without(partition: Partition, left_out: str) -> Partition:
-    if not left_out:
+def _without(partition: Partition, excluded: str) -> Partition:
+    if not excluded:
         return partition
     try:
-        names = set(Path(left_out).read_text(encoding="utf-8").split())
+        names = set(Path(excluded).read_text(encoding="utf-8").split())
     except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"The list of pictures to leave out, {left_out}, cannot be read: {error}") from error
+        raise TrainingError(f"The list of pictures to leave out, {excluded}, cannot be read: {error}") from error
     if unknown := names - set(partition.names):
-        raise TrainingError(f"{left_out} leaves out {min(unknown)!r:.80}, which is no picture of {TRAINING}")
+        raise TrainingError(f"{excluded} leaves out {min(unknown)!r:.80}, which is no picture of {TRAINING}")
     if len(names) == len(partition):
-        raise TrainingError(f"{left_out} leaves out every picture of {TRAINING}")
+        raise TrainingError(f"{excluded} leaves out every picture of {TRAINING}")
     return partition.take(np.array([name not in names for name in partition.names]))
 
 

@@ -1,8 +1,8 @@
 """The 38-layer network: convolutional blocks A and B, then a fully connected block.
 
 Blocks A and B hold two stages each; a stage is (convolution, batch normalisation, ReLU) twice, pooling, dropout:
-2 x 2 x 8 = 32 layers. The fully connected block is global average pooling, dense, batch normalisation, ReLU,
-dropout and the softmax layer: 6 more. The Input and the scaling of pixels are not counted.
+2 x 2 x 8 = 32 layers. The fully connected block is global average pooling or flattening, dense, batch normalisation,
+ReLU, dropout and the softmax layer: 6 more. The Input and the scaling of pixels are not counted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NUM_LAYERS = 38
 STAGE_NAMES = ("a1", "a2", "b1", "b2")
+HEADS = ("pool", "flat")
 
 
 def build_model(
@@ -30,6 +31,7 @@ def build_model(
     dropout: Sequence[float] = (0.0, 0.05, 0.1, 0.15, 0.3),
     norm_momentum: float = 0.99,
     unpadded: int = 1,
+    head: str = "pool",
     size: int = IMAGE_SIZE,
     policy: str = "float32",
 ) -> keras.Model:
@@ -44,7 +46,9 @@ def build_model(
         unpadded: How many stages, from the first one on, convolve without padding, 0 to 3. With 1, stage a1 takes the
             pictures from 48 to 46 to 44 pixels: every value that it computes comes from real pixels, and everything
             after it costs a sixth less.
-        size: Height and width of the pictures. The weights are the same for every size.
+        head: What leads from the last stage to the dense layer: ``pool``, global average pooling, or ``flat``, all
+            values of the last feature map, so that the network knows where in the face a feature lies.
+        size: Height and width of the images. With ``pool`` the weights are the same for every size.
         policy: Keras dtype policy of the layers (``float32``, ``mixed_bfloat16``, ``mixed_float16``); the softmax
             layer is float32 always.
 
@@ -56,10 +60,12 @@ def build_model(
         UsageError: The shape arguments do not describe such a network.
     """
     stages = len(STAGE_NAMES)
-    if (len(widths), len(dropout)) != (stages, stages + 1) or stem_stride not in (1, 2) or unpadded not in range(4):
+    fits = (len(widths), len(dropout)) == (stages, stages + 1) and stem_stride in (1, 2) and unpadded in range(4)
+    if not fits or head not in HEADS:
         raise UsageError(
-            "build_model takes four widths, five dropout rates, a stem stride of 1 or 2 and 0 to 3 unpadded stages; "
-            f"got widths {tuple(widths)}, dropout {tuple(dropout)}, stem stride {stem_stride}, unpadded {unpadded}"
+            "build_model takes four widths, five dropout rates, a stem stride of 1 or 2, 0 to 3 unpadded stages and "
+            f"the head pool or flat; got widths {tuple(widths)}, dropout {tuple(dropout)}, stem stride {stem_stride}, "
+            f"unpadded {unpadded}, head {head!r:.40}"
         )
     keras = import_keras()
     layers = keras.layers
@@ -76,7 +82,10 @@ def build_model(
             x = layers.ReLU(name=f"{name}_relu{n}", dtype=policy)(x)
         x = layers.MaxPooling2D(2, padding="same", name=f"{name}_pool", dtype=policy)(x)
         x = layers.Dropout(rate, name=f"{name}_drop", dtype=policy)(x)
-    x = layers.GlobalAveragePooling2D(name="fc_pool", dtype=policy)(x)
+    if head == "flat":
+        x = layers.Flatten(name="fc_flat", dtype=policy)(x)
+    else:
+        x = layers.GlobalAveragePooling2D(name="fc_pool", dtype=policy)(x)
     x = layers.Dense(dense_units, name="fc_dense", **kernel)(x)
     x = layers.BatchNormalization(name="fc_norm", **norm)(x)
     x = layers.ReLU(name="fc_relu", dtype=policy)(x)

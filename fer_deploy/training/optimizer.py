@@ -1,7 +1,8 @@
-"""Steps of a training: SGD with a warm-up and a cosine, a moving average of the weights, and gradients taken ahead."""
+"""Steps of a training: SGD and its learning rate, a moving average of the weights, and gradients taken ahead."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,23 +17,32 @@ if TYPE_CHECKING:
     import keras
 
 
-def make_optimizer(stage: Stage, steps: int) -> keras.optimizers.Optimizer:
-    """Makes a stage's optimizer.
+def learning_rate_at(stage: Stage, progress: float) -> float:
+    """Returns the learning rate: a linear warm-up from zero, a plateau, then a cosine to zero.
 
     Args:
-        stage: How fast, with what decay, momentum and average of the weights.
-        steps: In an epoch.
+        stage: With its peak, warm-up and plateau.
+        progress: Epochs of the stage that are done, fractions included.
+    """
+    warmup = min(stage.warmup_epochs, stage.epochs)
+    if progress < warmup:
+        return stage.learning_rate * progress / warmup
+    falling = warmup + stage.plateau * (stage.epochs - warmup)
+    if progress <= falling:
+        return stage.learning_rate
+    share = min(1.0, (progress - falling) / (stage.epochs - falling))
+    return stage.learning_rate * (1 + math.cos(math.pi * share)) / 2
+
+
+def make_optimizer(stage: Stage) -> keras.optimizers.Optimizer:
+    """Builds a stage's optimizer; its learning rate is set before each step, from ``learning_rate_at``.
+
+    Args:
+        stage: Its decay, momentum and average of the weights.
     """
     keras = import_keras()
-    warmup = min(round(stage.warmup_epochs * steps), stage.epochs * steps - 1)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=stage.learning_rate,
-        warmup_steps=warmup,
-        decay_steps=stage.epochs * steps - warmup,
-    )
     optimizer = keras.optimizers.SGD(
-        schedule,
+        stage.learning_rate,
         momentum=stage.momentum,
         nesterov=True,
         weight_decay=stage.weight_decay or None,

@@ -27,6 +27,7 @@ class Shape:
     dropout: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.3)
     norm_momentum: float = 0.999
     unpadded: int = 1
+    head: str = "pool"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Stage:
     Args:
         epochs: Passes over the Training partition.
         batch_size: Pictures per step.
-        learning_rate: Peak of the cycle: linear warm-up, then cosine to zero.
+        learning_rate: Peak of the cycle: linear warm-up, a plateau, then cosine to zero.
         warmup_epochs: Length of the warm-up.
+        plateau: Share of the epochs that follow it at the peak, 0 to 1.
         momentum: Of SGD, in Nesterov's form.
         weight_decay: Decoupled (each step takes ``learning_rate * weight_decay`` off), on kernels only.
         label_smoothing: Share of each label that is spread over all classes.
@@ -46,7 +48,7 @@ class Stage:
         sharpness: Distance that all weights together are moved ahead along their momentum while a gradient is taken, so
             that minima count which are flat so far around (Becker et al. 2024, "Momentum-SAM"); 0 for none.
         average: Momentum of the moving average of the weights, which is what is scored and kept; 0 for none.
-        norm_pictures: Batch normalisation's statistics of what is scored and kept are taken anew from so many unchanged
+        norm_images: Batch normalisation's statistics of what is scored and kept are taken anew from so many unchanged
             Training pictures (``training/norms.py``); 0 keeps the moving ones, of the weights that are trained and of
             augmented pictures.
         initial: A ``.keras`` file, relative to the recipe, whose weights this stage starts from.
@@ -62,13 +64,14 @@ class Stage:
     batch_size: int = 64
     learning_rate: float = 0.05
     warmup_epochs: float = 1.0
+    plateau: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 5e-3
     label_smoothing: float = 0.1
     class_balance: float = 0.0
     sharpness: float = 0.0
     average: float = 0.999
-    norm_pictures: int = 0
+    norm_images: int = 0
     initial: str = ""
     teachers: tuple[str, ...] = ()
     teaching: float = 0.7
@@ -85,8 +88,8 @@ class Recipe:
         seed: Of everything random.
         precision: Keras dtype policy; ``auto`` takes mixed_bfloat16 where the device is faster in it; a training that
             was stopped goes on in what it began in.
-        pictures: Use only so many Training pictures (0 for all): for trying things out.
-        left_out: A text file, relative to the recipe, with the names of Training pictures that are not used, one per
+        max_images: Use only so many Training images (0 for all), to try things out.
+        excluded: A text file, relative to the recipe, with the names of Training pictures that are not used, one per
             line (``train/label_noise`` makes one); empty for none.
         model: The network's shape.
         stages: What is done, in order.
@@ -95,8 +98,8 @@ class Recipe:
     name: str = "unnamed"
     seed: int = 0
     precision: str = "auto"
-    pictures: int = 0
-    left_out: str = ""
+    max_images: int = 0
+    excluded: str = ""
     model: Shape = field(default_factory=Shape)
     stages: tuple[Stage, ...] = (Stage(),)
 
@@ -146,7 +149,7 @@ def parse_recipe(raw: dict[str, Any], path: Path) -> Recipe:
     if not stages:
         raise ValueError("it has no stage")
     raw.setdefault("name", path.stem)
-    _resolve(raw, "left_out", path.parent)
+    _resolve(raw, "excluded", path.parent)
     recipe = build(Recipe, raw, model=build(Shape, take_table(raw, "model")), stages=tuple(stages))
     if recipe.precision not in PRECISIONS:
         raise ValueError(f"precision is {recipe.precision!r}, expected one of {', '.join(PRECISIONS)}")
@@ -154,6 +157,12 @@ def parse_recipe(raw: dict[str, Any], path: Path) -> Recipe:
         raise ValueError("epochs and batch_size must be at least 1")
     if any(stage.sharpness and not (stage.momentum and stage.sharpness > 0) for stage in recipe.stages):
         raise ValueError("sharpness must be positive, and needs momentum")
+    if any(not 0 <= stage.plateau < 1 for stage in recipe.stages):
+        raise ValueError("plateau must be from 0 to below 1")
+    if any(not 0 <= stage.augmentation.reduce <= 1 for stage in recipe.stages):
+        raise ValueError("reduce must be from 0 to 1")
+    if recipe.model.head != "pool" and any(stage.size != recipe.stages[-1].size for stage in recipe.stages):
+        raise ValueError("stages of several sizes need the head pool: with flat, the weights belong to one size")
     if any(not 0 <= stage.teaching <= 1 for stage in recipe.stages):
         raise ValueError("teaching must be from 0 to 1")
     if not 0 <= recipe.seed < 1 << 32:
@@ -162,8 +171,8 @@ def parse_recipe(raw: dict[str, Any], path: Path) -> Recipe:
         raise ValueError("dropout must be from 0 to below 1")
     if any(not 0 <= stage.average <= 1 for stage in recipe.stages):
         raise ValueError("average must be from 0 to 1")
-    if any(stage.norm_pictures < 0 for stage in recipe.stages):
-        raise ValueError("norm_pictures must not be negative")
+    if any(stage.norm_images < 0 for stage in recipe.stages):
+        raise ValueError("norm_images must not be negative")
     if any(not 1 <= low <= high <= IMAGE_SIZE for low, high in (s.augmentation.erase_size for s in recipe.stages)):
         raise ValueError(f"erase_size must be two lengths from 1 to {IMAGE_SIZE}, the smaller first")
     if any(not SMALLEST_SIZE <= stage.size <= IMAGE_SIZE for stage in recipe.stages):

@@ -21,7 +21,9 @@ from fer_deploy.errors import BundleError, TrainingError
 
 
 class Teachers:
-    """Opened bundles whose mean answer is taught; they run on what ``auto`` takes here, on one thread.
+    """Opened bundles that teach their mean prediction for an image and its horizontal flip.
+
+    They run on what ``auto`` takes here, on one thread.
 
     Args:
         bundles: Folders of bundles, or names of shipped ones; none is allowed, and teaches nothing.
@@ -60,11 +62,12 @@ class Teachers:
             weight: Share of the teachers, 0 to 1.
 
         Returns:
-            ``(1 - weight) * labels + weight * answers``, shape (N, 7).
+            ``(1 - weight) * labels + weight * predictions``, shape (N, 7).
         """
         if not self._backends:
             return labels
-        pictures = np.clip(np.rint(images), 0, 255).astype(np.uint8)
-        answers = np.mean([backend.run(pictures) for backend in self._backends], axis=0)
-        mixed: NDArray[np.float32] = ((1 - weight) * labels + weight * answers).astype(np.float32)
+        faces = np.clip(np.rint(images), 0, 255).astype(np.uint8)
+        views = (faces, np.ascontiguousarray(faces[:, :, ::-1]))
+        predictions = np.mean([backend.run(view) for backend in self._backends for view in views], axis=0)
+        mixed: NDArray[np.float32] = ((1 - weight) * labels + weight * predictions).astype(np.float32)
         return mixed

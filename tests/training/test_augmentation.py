@@ -55,6 +55,15 @@ def test_erasing_puts_one_rectangle_of_the_right_size_into_every_picture() -> No
         assert len(rows) == height * width
 
 
+def test_reduced_images_lose_their_detail_and_keep_their_mean() -> None:
+    images = _pictures(64)
+    out = augment(images, replace(NOTHING, reduce=0.5), np.random.default_rng(0))[..., 0]
+    changed = (out != images).any(axis=(1, 2))
+    assert 16 < changed.sum() < 48
+    assert (out[changed].std(axis=(1, 2)) < 0.7 * images[changed].std(axis=(1, 2))).all()
+    np.testing.assert_allclose(out.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=4)
+
+
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_a_mixed_picture_has_as_much_of_a_second_label_as_of_its_picture(kind: str) -> None:
     levels = np.arange(7, dtype=np.float32)  # a picture's gray level is its label: a mean gray tells the shares

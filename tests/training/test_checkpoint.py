@@ -26,6 +26,37 @@ def test_what_is_saved_comes_back_in_order(tmp_path: Path) -> None:
             np.testing.assert_array_equal(a, b)
 
 
+def _under_way(epoch: int) -> Checkpoint:
+    random = np.random.default_rng(0)
+    weights = [random.normal(size=(3, 4)).astype(np.float32), random.normal(size=4).astype(np.float32)]
+    counters = [np.array(epoch, np.int64), np.array(0.1, np.float32)]
+    identity = {"recipe": {"stages": [{"epochs": 2, "average": 0.9}]}}
+    optimizer = [*counters, *(w / 2 for w in weights), *(w * 3 for w in weights)]
+    return Checkpoint(identity, 0, epoch, [{"epoch": epoch}], weights, optimizer, weights, {"epoch": epoch})
+
+
+def test_a_compact_one_keeps_weights_and_averages_without_momentum(tmp_path: Path) -> None:
+    full = _under_way(epoch=1)
+    full.compact().save(tmp_path)
+    loaded = Checkpoint.load(tmp_path)
+    for a, b in zip(full.model + full.optimizer[:4], loaded.model + loaded.optimizer[:4], strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-3)
+    np.testing.assert_array_equal(full.model[1], loaded.model[1])  # vectors are kept whole
+    assert not any(momentum.any() for momentum in loaded.optimizer[4:])
+    assert len(loaded.optimizer) == len(full.optimizer)
+    assert (loaded.best, loaded.best_row) == ([], {})
+
+
+def test_a_compact_one_of_a_finished_stage_keeps_the_best_weights(tmp_path: Path) -> None:
+    full = _under_way(epoch=2)
+    full.compact().save(tmp_path)
+    loaded = Checkpoint.load(tmp_path)
+    assert (loaded.model, loaded.optimizer, loaded.best_row) == ([], [], full.best_row)
+    for a, b in zip(full.best, loaded.best, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3)
+
+
 def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing to resume"):
         Checkpoint.load(tmp_path)

@@ -92,7 +92,7 @@ def test_a_network_for_small_pictures(data: Fer2013, tmp_path: Path) -> None:
 def test_norms_are_those_of_the_kept_weights_and_unchanged_pictures(data: Fer2013, tmp_path: Path) -> None:
     stage = Stage(epochs=1, batch_size=16, learning_rate=0.05, average=0.5)
     moving = fit(data, _recipe(stage), tmp_path / "moving").model
-    anew = fit(data, _recipe(dataclasses.replace(stage, norm_pictures=48)), tmp_path / "anew").model
+    anew = fit(data, _recipe(dataclasses.replace(stage, norm_images=48)), tmp_path / "anew").model
     for one, other in zip(moving.trainable_weights, anew.trainable_weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())  # the training itself is the same
     pictures = data.partition(TRAINING).images[..., np.newaxis].astype(np.float32)
@@ -159,14 +159,14 @@ def test_a_data_set_without_public_test_is_refused(data: Fer2013, tmp_path: Path
         fit(part, _recipe(Stage(**STILL)), tmp_path)
 
 
-def test_pictures_that_are_left_out_do_not_count(data: Fer2013, tmp_path: Path) -> None:
-    listed = tmp_path / "left_out.txt"
+def test_pictures_that_are_excluded_do_not_count(data: Fer2013, tmp_path: Path) -> None:
+    listed = tmp_path / "excluded.txt"
     listed.write_text("".join(f"p{i}\n" for i in range(0, 48, 2)))
     stage = Stage(**{**STILL, "learning_rate": 0.05})
     fewer = dataclasses.replace(
         data, partitions={**data.partitions, TRAINING: data.partition(TRAINING).take(slice(1, 48, 2))}
     )
-    without = fit(data, dataclasses.replace(_recipe(stage), left_out=str(listed)), tmp_path / "without").model
+    without = fit(data, dataclasses.replace(_recipe(stage), excluded=str(listed)), tmp_path / "without").model
     of_fewer = fit(fewer, _recipe(stage), tmp_path / "fewer").model
     for a, b in zip(without.get_weights(), of_fewer.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -181,15 +181,15 @@ def test_pictures_that_are_left_out_do_not_count(data: Fer2013, tmp_path: Path) 
         ("\n".join(f"p{i}" for i in range(48)).encode(), "every picture"),
     ],
 )
-def test_a_wrong_list_of_what_is_left_out(data: Fer2013, tmp_path: Path, content: bytes | None, says: str) -> None:
-    listed = tmp_path / "left_out.txt"
+def test_a_wrong_list_of_what_is_excluded(data: Fer2013, tmp_path: Path, content: bytes | None, says: str) -> None:
+    listed = tmp_path / "excluded.txt"
     if content is not None:
         listed.write_bytes(content)
     with pytest.raises(TrainingError, match=says) as caught:
-        fit(data, dataclasses.replace(_recipe(Stage(**STILL)), left_out=str(listed)), tmp_path / "run")
+        fit(data, dataclasses.replace(_recipe(Stage(**STILL)), excluded=str(listed)), tmp_path / "run")
     assert str(listed) in str(caught.value)
 
 
-def test_of_paths_what_a_machine_calls_its_folders_is_left_out() -> None:
+def test_of_paths_what_a_machine_calls_its_folders_is_excluded() -> None:
     settings = {"initial": "/home/me/runs/first/model.keras", "teachers": ("default", "/data/runs/lean/bundle"), "n": 1}
     assert as_json(settings) == {"initial": "first/model.keras", "teachers": ["default", "lean/bundle"], "n": 1}

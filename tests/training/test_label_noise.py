@@ -98,8 +98,8 @@ def test_the_script_finds_wrong_labels(
     with (tmp_path / "out/label_noise.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["label"] for row in table] == [LABELS[label] for label in labels]
-    names = (tmp_path / "out/left_out.txt").read_text().split()
-    assert names == [row["name"] for row in table if row["left_out"] == "1"]
+    names = (tmp_path / "out/excluded.txt").read_text().split()
+    assert names == [row["name"] for row in table if row["excluded"] == "1"]
     assert f"{len(names)} are left out" in told
     assert len({table[i]["name"] for i in wrong} & set(names)) >= 12
 

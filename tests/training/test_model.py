@@ -34,6 +34,14 @@ def test_it_has_exactly_38_layers_of_the_named_kinds(stem_stride: int, unpadded:
     }
 
 
+def test_the_flat_head_has_38_layers_too_and_sees_where_a_feature_lies() -> None:
+    model = build_model(widths=(4, 4, 8, 8), dense_units=8, unpadded=2, head="flat")
+    assert count_layers(model) == 38
+    assert model.get_layer("fc_dense").kernel.shape == (3 * 3 * 8, 8)
+    with pytest.raises(UsageError, match="head 'mean'"):
+        build_model(head="mean")
+
+
 def test_unpadded_stages_shrink_the_picture() -> None:
     model = build_model(widths=(4, 4, 8, 8), dense_units=8, unpadded=2)
     sizes = [model.get_layer(f"{stage}_relu2").output.shape[1] for stage in ("a1", "a2", "b1", "b2")]

@@ -42,13 +42,16 @@ def test_without_a_recipe_the_one_that_needs_no_other_network_is_trained() -> No
         ("stage = 3", "stage"),
         ("[[stage]]\nsharpness = -0.1", "sharpness must be positive, and needs momentum"),
         ("[[stage]]\nsharpness = 0.1\nmomentum = 0.0", "sharpness must be positive, and needs momentum"),
-        ("left_out = 3", "left_out is 3, expected a str"),
+        ("excluded = 3", "excluded is 3, expected a str"),
         ("[[stage]]\ninitial = 3", "initial is 3, expected a str"),
         ("[[stage]]\nsize = 31\n[[stage]]", "size must be from 32 to 48"),
         ("seed = -1", "seed must be from 0"),
         ("[model]\ndropout = [0.0, 0.1, 0.1, 0.2, 1.5]", "dropout must be from 0 to below 1"),
         ("[[stage]]\naverage = 1.5", "average must be from 0 to 1"),
-        ("[[stage]]\nnorm_pictures = -1", "norm_pictures must not be negative"),
+        ("[[stage]]\nplateau = 1.0", "plateau must be"),
+        ("[augmentation]\nreduce = 2.0", "reduce must be"),
+        ('[model]\nhead = "flat"\n[[stage]]\nsize = 40\n[[stage]]\nsize = 48', "several sizes need the head pool"),
+        ("[[stage]]\nnorm_images = -1", "norm_images must not be negative"),
         ("[augmentation]\nerase_size = [20, 6]", "erase_size must be two lengths from 1 to 48"),
         ("[[stage]]\n[stage.augmentation]\nerase_size = [6, 60]", "erase_size must be two lengths"),
     ],
@@ -70,10 +73,10 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     path = tmp_path / "recipes/r.toml"
     path.parent.mkdir()
     path.write_text(
-        'left_out = "../runs/doubts.txt"\n[[stage]]\ninitial = "../a.keras"\nteachers = ["../b", "default"]\n'
+        'excluded = "../runs/doubts.txt"\n[[stage]]\ninitial = "../a.keras"\nteachers = ["../b", "default"]\n'
     )
     recipe = load_recipe(path)
-    assert recipe.left_out == str(tmp_path / "runs/doubts.txt")
+    assert recipe.excluded == str(tmp_path / "runs/doubts.txt")
     assert recipe.stages[0].initial == str(tmp_path / "a.keras")
     assert recipe.stages[0].teachers == (str(tmp_path / "b"), "default")
 

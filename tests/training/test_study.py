@@ -16,7 +16,7 @@ from fer_deploy.training.study import COLUMNS, find_row, load_study, read_table,
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "train/studies").glob("*.toml"))
 BASE = """
-pictures = 60
+max_images = 60
 precision = "float32"
 [model]
 widths = [2, 2, 2, 2]
@@ -47,7 +47,7 @@ def test_every_shipped_study_parses(path: Path) -> None:
 def test_a_run_changes_single_keys(study: Path) -> None:
     study.write_text(
         'base = "base.toml"\nseeds = [3, 4]\n[[run]]\nname = "plain"\n[[run]]\nname = "other"\nseeds = [5]\n'
-        "pictures = 9\n[run.model]\ndense_units = 8\n[run.augmentation]\nerase = 0.0\n[run.stage]\nbatch_size = 10\n"
+        "max_images = 9\n[run.model]\ndense_units = 8\n[run.augmentation]\nerase = 0.0\n[run.stage]\nbatch_size = 10\n"
     )
     plain, again, other = load_study(study)
     assert [(run.name, run.recipe.seed, run.base) for run in (plain, again)] == [
@@ -56,8 +56,8 @@ def test_a_run_changes_single_keys(study: Path) -> None:
     assert plain.differs == "nothing"
     assert plain.digest != again.digest
     assert [stage.augmentation.erase for stage in plain.recipe.stages] == [0.5, 0.25]
-    assert other.differs == "pictures = 9; model.dense_units = 8; augmentation.erase = 0.0; stage.batch_size = 10"
-    assert (other.recipe.seed, other.recipe.pictures) == (5, 9)
+    assert other.differs == "max_images = 9; model.dense_units = 8; augmentation.erase = 0.0; stage.batch_size = 10"
+    assert (other.recipe.seed, other.recipe.max_images) == (5, 9)
     assert (other.recipe.model.dense_units, other.recipe.model.widths) == (8, (2, 2, 2, 2))
     assert [stage.batch_size for stage in other.recipe.stages] == [10, 10]
     assert [stage.learning_rate for stage in other.recipe.stages] == [0.05, 0.001]
