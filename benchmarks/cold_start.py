@@ -34,9 +34,9 @@ from typing import Any
 from rounds import markdown, ratio, result_name
 
 from fer_deploy.backends.select import choose
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import UsageError
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 BARE = """
 import sys, numpy, openvino

@@ -3,7 +3,7 @@
 
     benchmarks/face_crop.py --data fer2013.zip [--limit 1500]
 
-Faces of PublicTest alone: what is chosen here stands in ``fer_deploy/faces/crop.py``. Differences below a point are
+Faces of PublicTest alone: what is chosen here stands in ``fer_deploy/faces/align.py``. Differences below a point are
 within what so few faces can tell, so the middle of what is good was taken, and turning because it helps turned heads.
 """
 
@@ -20,11 +20,11 @@ from PIL import Image
 from rounds import markdown
 
 from fer_deploy import Classifier
-from fer_deploy.data import load_fer2013
-from fer_deploy.faces.centerface import CenterFace
-from fer_deploy.faces.crop import Cut, cut_out
+from fer_deploy.data.fer2013_reader import load_fer2013
+from fer_deploy.faces.align import Cut, cut_out
+from fer_deploy.faces.detector import TwoLooks
 from fer_deploy.faces.face import Face
-from fer_deploy.faces.search import TwoLooks
+from fer_deploy.faces.networks import CenterFace
 
 KINDS = (Kind("up to 15 degrees"), Kind("turned 15 to 45 degrees", turns=(15, 45)))
 MARGINS = (0.87, 0.92, 0.97, 1.02, 1.07, 1.12)

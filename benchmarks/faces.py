@@ -26,12 +26,12 @@ from PIL import Image
 from rounds import markdown, result_name
 
 from fer_deploy import Classifier
-from fer_deploy.data import load_fer2013
-from fer_deploy.faces.crop import cut_out
-from fer_deploy.faces.detectors import choose, load
+from fer_deploy.data.fer2013_reader import load_fer2013
+from fer_deploy.faces.align import cut_out
+from fer_deploy.faces.catalogue import choose, load
+from fer_deploy.faces.detector import LATENCY
 from fer_deploy.faces.face import Face
-from fer_deploy.faces.network import LATENCY
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 SIZES = (24, 40, 60, 90, 140, 200, 300)
 ONE_LOOK_THRESHOLDS = {"centerface": 0.2, "yunet": 0.5}

@@ -33,19 +33,18 @@ from rounds import markdown, rate, ratio, result_name
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
-from fer_deploy.data import load_fer2013
-from fer_deploy.faces.crop import cut_out
-from fer_deploy.faces.detectors import Chosen, choose, load
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.data.fer2013_reader import load_fer2013
+from fer_deploy.faces.align import cut_out
+from fer_deploy.faces.catalogue import Chosen, choose, load
+from fer_deploy.faces.detector import Detector, TwoLooks
 from fer_deploy.faces.face import Candidates, Face
-from fer_deploy.faces.search import Detector, TwoLooks
 from fer_deploy.images.decode import decode_photo
 from fer_deploy.images.sources import Sources
-from fer_deploy.inference.photos import PhotoReader
-from fer_deploy.inference.run import run
-from fer_deploy.inference.sinks import table_sink
-from fer_deploy.inference.summary import Summary
-from fer_deploy.machine import machine_info
+from fer_deploy.inference.face_reader import PhotoReader
+from fer_deploy.inference.run import Summary, run
+from fer_deploy.inference.sinks.text import table_sink
+from fer_deploy.system.machine import machine_info
 
 USUAL = "as infer"
 FACES = (1, 6)

@@ -33,14 +33,13 @@ from rounds import rate, ratio, result_name
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
-from fer_deploy.images.files import open_regular
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.images.file_kinds import open_regular
 from fer_deploy.images.sources import Sources
-from fer_deploy.inference.predictions import Prediction
-from fer_deploy.inference.run import run
-from fer_deploy.inference.sinks import table_sink
-from fer_deploy.inference.summary import Summary
-from fer_deploy.machine import machine_info
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.inference.run import Summary, run
+from fer_deploy.inference.sinks.text import table_sink
+from fer_deploy.system.machine import machine_info
 
 BATCH = 64
 AT_ONCE = 512  # pictures that a stage is timed on

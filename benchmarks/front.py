@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rounds import markdown, result_name
 
-from fer_deploy.evaluation.drawing import new_figure
-from fer_deploy.files import written_whole
+from fer_deploy.system.figures import new_figure
+from fer_deploy.system.files import written_whole
 
 Row = dict[str, Any]
 

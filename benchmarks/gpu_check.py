@@ -24,9 +24,9 @@ from gpu_rows import agreement, arguments, driver_or_exit, empty, failed, handed
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import FerDeployError, one_line
-from fer_deploy.evaluation.probe import probe_images
 
 BUILD = "build:current:fp16"
 FORMS = (
@@ -104,9 +104,8 @@ def graph_difference(kind: Any, bundle: Bundle, precision: str) -> float:
 
 def build_for_current(bundle: Bundle) -> dict[str, Any]:
     """Has TensorRT for RTX build for the GPU that is here, which its list of targets may not hold."""
-    from fer_deploy.backends.tensorrt.builder import build_engine
+    from fer_deploy.backends.tensorrt.builder import build_engine, summary
     from fer_deploy.backends.tensorrt.flavour import import_flavour
-    from fer_deploy.backends.tensorrt.layers import summary
 
     flavour = import_flavour(for_target="sm86")
     built = build_engine(flavour, bundle.read("onnx", "fp16"), "fp16")

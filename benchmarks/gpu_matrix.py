@@ -42,7 +42,7 @@ from gpu_rows import (
 from rounds import markdown, result_name
 
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import one_line
 
 FORMS = (

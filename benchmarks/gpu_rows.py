@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.bundle.reference_predictions import read_outputs
 from fer_deploy.data.fer2013 import PRIVATE
-from fer_deploy.evaluation.comparison import compare
-from fer_deploy.evaluation.ground import recorded_answers
-from fer_deploy.evaluation.keras_outputs import read_outputs
-from fer_deploy.evaluation.measurement import run_all
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.gpus import ask_driver
-from fer_deploy.machine import machine_info
+from fer_deploy.data.probe import probe_images
+from fer_deploy.metrics.accuracy import compare
+from fer_deploy.system.gpus import ask_driver
+from fer_deploy.system.machine import machine_info
+from fer_deploy.verification.reference import recorded_answers, run_all
 
 BATCHES = (1, 8, 64, 256)
 SECONDS_PER_FORM = 100
@@ -148,7 +147,7 @@ def pictures(data: Path | None) -> tuple[Any, Any, str]:
     """FER-2013's PrivateTest, or drawn pictures without labels."""
     if data is None:
         return probe_images(), None, "drawn pictures"
-    from fer_deploy.data import load_fer2013
+    from fer_deploy.data.fer2013_reader import load_fer2013
 
     partition = load_fer2013(data).partition(PRIVATE)
     return np.ascontiguousarray(partition.images[..., None]), partition.labels, PRIVATE

@@ -27,7 +27,7 @@ from typing import Any
 from PIL import Image
 from rounds import markdown, result_name
 
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 LINKS = 10_000  # file systems allow 32,000 or 65,000 links to a file

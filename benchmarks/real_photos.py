@@ -22,7 +22,7 @@ from rounds import markdown, result_name
 
 from fer_deploy import Classifier
 from fer_deploy.errors import FerDeployError
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 FOLDERS = {"skimage": "data", "matplotlib": "mpl-data/sample_data"}
 SUFFIXES = (".png", ".jpg")

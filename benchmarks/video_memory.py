@@ -22,7 +22,7 @@ import av
 from memory import SAMPLES, peak
 from PIL import Image
 
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 FPS = 10
 KEY_EVERY = 600  # pictures; the fewer whole ones, the sooner it is written

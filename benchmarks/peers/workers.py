@@ -44,7 +44,7 @@ def _each(call: Callable[[Any], Any], batches: Iterable[Any], _: int) -> Iterabl
 
 def fer_deploy(precision: str, job: Job) -> Runner:
     from fer_deploy.backends.select import open_backend
-    from fer_deploy.bundle import Bundle
+    from fer_deploy.bundle.manifest import Bundle
 
     backend = open_backend(Bundle.load(job["bundle"]), "openvino", precision, "cpu")
     return Runner(_images(job), lambda batches, _: backend.run_stream(batches), BATCHES, versions=_versions("openvino"))

@@ -16,9 +16,9 @@ from PIL import Image
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import MissingDependencyError, UnavailableError
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from fer_deploy import Classifier
 from fer_deploy.backends.base import Backend
-from fer_deploy.backends.openvino_import import shared_core
-from fer_deploy.bundle import Bundle
+from fer_deploy.backends.openvino import shared_core
+from fer_deploy.bundle.manifest import Bundle
 
 Images = NDArray[np.uint8]
 Bare = Callable[[Images], Any]
@@ -59,7 +59,7 @@ def bare_call(runtime: str, bundle: Bundle, backend: Backend) -> Bare:
         return call
     import onnxruntime
 
-    from fer_deploy.backends.threads import usable_cores
+    from fer_deploy.system.machine import usable_cores
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_cores()

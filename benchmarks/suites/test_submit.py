@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fer_deploy import Classifier
 from fer_deploy.backends.base import Backend
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
 
 Images = NDArray[np.uint8]
 ROUNDS = 7

@@ -40,7 +40,7 @@ def info(path: DataArgument, as_json: JsonOption = False, skip_bad: SkipBadOptio
 
     found = inspect(_load(path, skip_bad))
     if as_json:
-        from fer_deploy.machine import machine_info
+        from fer_deploy.system.machine import machine_info
 
         print(json.dumps({"schema": 1, "machine": machine_info(), **found.to_json()}, indent=2))
         return
@@ -75,9 +75,8 @@ def convert(
 
       fer-deploy data convert pictures/ old-script.csv --no-names
     """
+    from fer_deploy.data.convert import check_target, guess_form
     from fer_deploy.data.convert import convert as write
-    from fer_deploy.data.convert import guess_form
-    from fer_deploy.data.target import check_target
 
     form = form or guess_form(target)
     check_target(target, folder=form == "folder", overwrite=overwrite)
@@ -112,7 +111,7 @@ def preview(
     from fer_deploy.data.fer2013 import PARTITIONS
     from fer_deploy.data.preview import check_output, draw_preview, save_picture
     from fer_deploy.errors import UsageError
-    from fer_deploy.files import check_file
+    from fer_deploy.system.files import check_file
 
     if partition not in PARTITIONS:
         raise UsageError(f"The partition {partition!r} is unknown; it must be one of {', '.join(PARTITIONS)}")
@@ -125,7 +124,7 @@ def preview(
 
 
 def _load(path: Path, skip_bad: bool) -> Fer2013:
-    from fer_deploy.data.reader import load_fer2013
+    from fer_deploy.data.fer2013_reader import load_fer2013
 
     with progress_bar(f"Reading {path.name}") as progress:
         return load_fer2013(path, skip_bad=skip_bad, progress=progress)

@@ -14,9 +14,8 @@ from fer_deploy.cli.progress import steps
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fer_deploy.backends.diagnosis import Tried
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.evaluation.checkup import Checkup
+    from fer_deploy.bundle.manifest import Bundle
+    from fer_deploy.verification.checkup import Checkup, Tried
 
 _NO_VNNI = ("avx512", "avx2", "other")
 
@@ -47,8 +46,8 @@ def doctor(
 
       fer-deploy doctor bundle/ --json > doctor.json
     """
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.evaluation.checkup import check_up, parse_wanted
+    from fer_deploy.bundle.manifest import Bundle
+    from fer_deploy.verification.checkup import check_up, parse_wanted
 
     wanted = parse_wanted(require)
     loaded = Bundle.load(option or bundle)
@@ -68,7 +67,7 @@ def doctor(
 def _print(found: Checkup, bundle: Bundle) -> None:
     from rich.console import Console
 
-    from fer_deploy.inference.summary import printable
+    from fer_deploy.inference.run import printable
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"CPU     {_cpu(found.machine)}")
@@ -94,7 +93,7 @@ def _print(found: Checkup, bundle: Bundle) -> None:
 def _detectors() -> dict[str, str]:
     """Gives for each detector of faces why it is not there; nothing if it is."""
     from fer_deploy.errors import FerDeployError
-    from fer_deploy.faces.detectors import NAMES, choose
+    from fer_deploy.faces.catalogue import NAMES, choose
 
     found = {}
     for name in NAMES[1:]:

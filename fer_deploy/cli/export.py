@@ -15,7 +15,7 @@ from fer_deploy.cli.options import JsonOption
 from fer_deploy.cli.progress import steps
 
 if TYPE_CHECKING:
-    from fer_deploy.bundle import Bundle
+    from fer_deploy.bundle.manifest import Bundle
 
 FOREIGN = "A network that others trained"
 
@@ -110,11 +110,11 @@ def export(
       --classes angry,disgust,fear,happy,sad,surprise,neutral
     """
     from fer_deploy.errors import UsageError
-    from fer_deploy.exporting import export_bundle
+    from fer_deploy.exporting.contract import foreign_contract
     from fer_deploy.exporting.engines import engine_step, parse_targets
-    from fer_deploy.exporting.foreign import foreign_contract
-    from fer_deploy.exporting.given import parse_precisions, with_count, with_target
-    from fer_deploy.exporting.recipe import Recipe, load_recipe
+    from fer_deploy.exporting.export_recipe import ExportRecipe, load_export_recipe
+    from fer_deploy.exporting.exporter import export_bundle
+    from fer_deploy.exporting.inputs import parse_precisions, with_count, with_target
 
     if target and not engine:
         raise UsageError("--target says what --engine builds for: give both")
@@ -126,7 +126,7 @@ def export(
     foreign = foreign_contract(
         network, input_size=input_size, channels=channels, scale=scale, classes=classes, logits=logits
     )
-    chosen = load_recipe(recipe) if recipe else Recipe()
+    chosen = load_export_recipe(recipe) if recipe else ExportRecipe()
     if fit_temperature:
         chosen = replace(chosen, fit_temperature=True)
     with steps() as report:
@@ -152,7 +152,7 @@ def export(
 
 def _as_json(bundle: Bundle) -> dict[str, Any]:
     """Makes the one object of ``--json``: a row per comparison, and the files."""
-    from fer_deploy.machine import machine_info
+    from fer_deploy.system.machine import machine_info
 
     rows = [
         {

@@ -14,7 +14,7 @@ from fer_deploy.cli.progress import late_bar
 from fer_deploy.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from fer_deploy.faces.fetched import Fetched
+    from fer_deploy.faces.catalogue import Fetched
 
 
 def fetch(
@@ -44,7 +44,7 @@ def fetch(
 
       fer-deploy fetch yunet --url https://mirror.example/yunet.onnx --json
     """
-    from fer_deploy.faces.fetched import FETCHED
+    from fer_deploy.faces.catalogue import FETCHED
 
     if name is None:
         if url is not None or output is not None:
@@ -86,8 +86,8 @@ def _is_right(wanted: Fetched, path: Path) -> bool:
 
 
 def _download(wanted: Fetched, url: str, target: Path, timeout_s: float) -> None:
-    from fer_deploy.download import download
     from fer_deploy.errors import DownloadError
+    from fer_deploy.system.download import download
 
     try:
         with late_bar(wanted.name) as progress:
@@ -111,11 +111,11 @@ def _row(wanted: Fetched, url: str, target: Path) -> dict[str, Any]:
 
 def _tell(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        from fer_deploy.machine import machine_info
+        from fer_deploy.system.machine import machine_info
 
         print(json.dumps({"schema": 1, "machine": machine_info(), "rows": rows}, indent=2))
         return
-    from fer_deploy.inference.summary import printable
+    from fer_deploy.inference.run import printable
 
     for row in rows:
         there = "" if row["is_there"] else " (not there yet)"

@@ -1,23 +1,38 @@
-"""Writes FER-2013 in any of the forms that the reader knows, losslessly."""
+"""Writes FER-2013 in any of the forms that the reader knows, losslessly.
+
+Writes pictures as a folder, a zip or a CSV.
+
+Where a data set may be written to: nothing of the user's is lost.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import gzip
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, NamedTuple, cast
 
-from fer_deploy.data.fer2013 import PARTITIONS, TEST, TRAINING, Fer2013, Progress
-from fer_deploy.data.pictures import told_partitions
-from fer_deploy.data.rows import name_problem
-from fer_deploy.data.table import made_name
-from fer_deploy.data.target import check_target
-from fer_deploy.data.writers import Picture, write_folder, write_table, write_zip
-from fer_deploy.errors import DataError, UsageError
-from fer_deploy.files import written_whole
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fer_deploy.data.csv import made_name
+from fer_deploy.data.fer2013 import PARTITIONS, TEST, TRAINING, Fer2013, Progress, name_problem
+from fer_deploy.data.folder import FOLDERS, is_junk, told_partitions
+from fer_deploy.errors import DataError, OutputError, UsageError
 from fer_deploy.labels import LABELS
+from fer_deploy.system.files import written_whole
 
 FORMS: Final = ("folder", "zip", "csv", "csv.gz", "csv.zip", "icml.csv", "icml.csv.gz", "icml.csv.zip")
 """What ``convert`` writes; ``icml`` has the column order and spelling of icml_face_data.csv."""
+_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+"""The time of zip entries and, as 0, of gzips: always the same, so that the same data set gives the same bytes."""
+_NUMBERS: Final = tuple(str(value) for value in range(256))
+_COLUMNS: Final = {"csv": ("emotion", "pixels", "Usage"), "icml.csv": ("emotion", " Usage", " pixels")}
 
 
 def guess_form(target: Path) -> str:
@@ -122,3 +137,119 @@ def _names_are_made(pictures: list[Picture]) -> bool:
             return False
         counts[picture.partition] += 1
     return True
+
+
+class Picture(NamedTuple):
+    """One picture on its way out.
+
+    Args:
+        partition: One of ``PARTITIONS``.
+        label: 0 to 6.
+        stem: File name without extension and folder.
+        image: uint8, shape (48, 48).
+    """
+
+    partition: str
+    label: int
+    stem: str
+    image: NDArray[np.uint8]
+
+
+def write_folder(folder: Path, pictures: Iterable[Picture]) -> None:
+    """Writes ``train/<class>/x.png`` and ``test/<class>/x.png``."""
+    folder.mkdir()
+    for picture in pictures:
+        file = folder / _file_of(picture)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_png(picture))
+
+
+def write_zip(path: Path, pictures: Iterable[Picture]) -> None:
+    """Writes a zip with the same entries; stored, since a PNG is compressed already."""
+    with zipfile.ZipFile(path, "x") as archive:
+        for picture in pictures:
+            archive.writestr(_zip_info(_file_of(picture)), _png(picture))
+
+
+def write_table(path: Path, pictures: Iterable[Picture], form: str, *, names: bool) -> None:
+    """Writes a CSV.
+
+    Args:
+        path: Where to.
+        pictures: The rows, in their order.
+        form: ``csv`` or ``icml.csv``, with ``.gz`` or ``.zip`` behind it where it is to be packed.
+        names: Add the column ``name``.
+    """
+    table = form.removesuffix(".gz").removesuffix(".zip")
+    columns = _COLUMNS[table]
+    with _opened(path, form, "fer2013.csv" if table == "csv" else "icml_face_data.csv") as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow((*columns, "name") if names else columns)
+        for picture in pictures:
+            values = {
+                "emotion": str(picture.label),
+                "pixels": " ".join(map(_NUMBERS.__getitem__, picture.image.tobytes())),
+                "Usage": picture.partition,
+            }
+            row = [values[column.strip()] for column in columns]
+            rows.writerow([*row, picture.stem] if names else row)
+
+
+@contextmanager
+def _opened(path: Path, form: str, entry: str) -> Iterator[IO[str]]:
+    """Opens a text stream that packs as the form says."""
+    with ExitStack() as stack:
+        raw: IO[bytes] = stack.enter_context(path.open("xb"))
+        if form.endswith(".gz"):
+            raw = cast(IO[bytes], stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0)))
+        elif form.endswith(".zip"):
+            archive = stack.enter_context(zipfile.ZipFile(raw, "w"))
+            raw = stack.enter_context(archive.open(_zip_info(entry, zipfile.ZIP_DEFLATED), "w"))
+        yield stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
+
+
+def _file_of(picture: Picture) -> str:
+    top = "train" if picture.partition == TRAINING else "test"
+    return f"{top}/{LABELS[picture.label]}/{picture.stem}.png"
+
+
+def _png(picture: Picture) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture.image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _zip_info(name: str, compression: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _ZIP_TIME)
+    info.compress_type = compression
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def check_target(target: Path, *, folder: bool, overwrite: bool) -> None:
+    """Checks that a target can and may be written: at once, not after a minute of reading.
+
+    Args:
+        target: A file or folder to be made.
+        folder: Whether it is to be a folder.
+        overwrite: Whether it may replace what is there; a folder only if it holds nothing but ``train`` and ``test``.
+
+    Raises:
+        OutputError: It may not.
+    """
+    if not target.absolute().parent.is_dir():
+        raise OutputError(f"{target} cannot be written: there is no folder {target.parent}; make it first")
+    if target.is_dir() != folder and target.exists():
+        is_now, wanted = ("folder", "file") if target.is_dir() else ("file", "folder")
+        raise OutputError(f"{target} is a {is_now}, and a {wanted} is to be written: choose another name")
+    if not target.exists() or (folder and not any(target.iterdir())):
+        return
+    if not overwrite:
+        raise OutputError(f"{target} exists already: choose another name, or replace it with --overwrite")
+    others = [child.name for child in sorted(target.iterdir())] if folder else []
+    others = [name for name in others if name not in FOLDERS and not is_junk(name)]
+    if others:
+        raise OutputError(
+            f"{target} holds other things than train and test ({others[0]}), so it will not be replaced: "
+            "choose another name, or empty it yourself"
+        )

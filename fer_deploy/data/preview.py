@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fer_deploy.data.fer2013 import Partition
 from fer_deploy.errors import UsageError
-from fer_deploy.files import written_whole
 from fer_deploy.labels import IMAGE_SIZE, LABELS
+from fer_deploy.system.files import written_whole
 
 SUFFIXES: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
 MAX_PER_CLASS: Final = 100

@@ -1,40 +1,50 @@
-"""One export from end to end: load, convert, compare, write."""
+"""One export from end to end: load, convert, compare, write.
+
+Writes a bundle's folder whole or not at all: it grows beside its place and is renamed into it when complete.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from fer_deploy.backends.quiet import quiet
-from fer_deploy.bundle import Artefact, Bundle, describe_file
-from fer_deploy.errors import UsageError
-from fer_deploy.evaluation.keras_outputs import RecordedPartition, fingerprint, write_outputs
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.evaluation.reliability import reliability
+from fer_deploy.bundle.manifest import MANIFEST, Artefact, Bundle, describe_file
+from fer_deploy.bundle.reference_predictions import OUTPUTS_FILE, RecordedPartition, fingerprint, write_outputs
+from fer_deploy.data.probe import probe_images
+from fer_deploy.errors import BundleError, OutputError, UsageError
 from fer_deploy.exporting import onnx
-from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILES, check_output, new_folder
+from fer_deploy.exporting.adapter import LoadedModel, check_model_file, load_keras_file
+from fer_deploy.exporting.contract import ForeignContract
 from fer_deploy.exporting.engines import ENGINE_PRECISIONS, check_with_tensorrt, trtexec_lines
-from fer_deploy.exporting.foreign import ForeignContract
+from fer_deploy.exporting.export_recipe import ExportRecipe
 from fer_deploy.exporting.fp16 import to_fp16
-from fer_deploy.exporting.given import Given, gather
-from fer_deploy.exporting.hdf5_file import check_model_file
-from fer_deploy.exporting.int8.qdq import CPU, TENSORRT
+from fer_deploy.exporting.inputs import Given, gather
+from fer_deploy.exporting.int8.graph import CPU, TENSORRT
 from fer_deploy.exporting.int8.quantise import quantise, quantiser
-from fer_deploy.exporting.keras_file import LoadedModel, load_keras_file
+from fer_deploy.exporting.onnx import Toolchain, import_toolchain
 from fer_deploy.exporting.parity import Parity, check_parity, keras_answers
-from fer_deploy.exporting.recipe import Recipe
-from fer_deploy.exporting.tempering import Tempering, temper
-from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
+from fer_deploy.exporting.temperature import Tempering, temper
+from fer_deploy.metrics.calibration import reliability
+from fer_deploy.system.files import written_whole
+from fer_deploy.system.quiet import quiet
 
 Report = Callable[[str], None]
 Extra = Callable[[Bundle, Report], Sequence[Artefact]]
 """Adds files to a bundle in the making (engines, ...) and returns their entries."""
 METRICS_FILE: Final = "metrics.json"
+KERAS_FILE = "model.keras"
+ONNX_FILE = "model.onnx"
+ONNX_FILES = {
+    "fp32": ONNX_FILE,
+    **{precision: f"model.{precision}.onnx" for precision in ("fp16", "int8", "int8-trt")},
+}
+"""Precision -> file name."""
 
 
 def export_bundle(
@@ -46,7 +56,7 @@ def export_bundle(
     data: str | Path | None = None,
     calibration: str | Path | None = None,
     force_calibration: bool = False,
-    recipe: Recipe | None = None,
+    recipe: ExportRecipe | None = None,
     network: ForeignContract | None = None,
     extras: Sequence[Extra] = (),
     overwrite: bool = False,
@@ -93,7 +103,7 @@ def export_bundle(
         raise UsageError(f"The name {title!r} is no name for a bundle: give one of printable characters with --name")
     check_output(target, overwrite)
     check_model_file(source)
-    given = gather(precisions, data, calibration, force_calibration, recipe or Recipe(), report)
+    given = gather(precisions, data, calibration, force_calibration, recipe or ExportRecipe(), report)
     report("Loading TensorFlow")
     with quiet():
         tools = import_toolchain()
@@ -222,3 +232,44 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(child) for child in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Refuses a place where a bundle cannot or must not be written, before any work is done.
+
+    Raises:
+        OutputError: Something is there already and ``overwrite`` is off; or it is not a bundle and nothing else, so
+            that replacing it would delete what is not ours.
+    """
+    if output.is_dir():
+        present = {entry.name for entry in output.iterdir()}
+        if present and not overwrite:
+            raise OutputError(f"{output} exists already; replace it with --overwrite, or choose another --output")
+        foreign = sorted(present - _bundle_files(output)) if present else []
+        if foreign:
+            raise OutputError(f"{output} holds more than a bundle ({foreign[0]}): it is not replaced. Choose another")
+    elif output.exists() or output.is_symlink():
+        raise OutputError(f"{output} exists and is not a folder; choose another --output")
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """Gives a new folder to fill, and puts it in the place of ``output`` when the block ends without an error.
+
+    Raises:
+        OutputError: The folder cannot be made, filled or moved; nothing is left behind, what was there stays.
+    """
+    output = output.resolve()  # through a link: the folder that it leads to is replaced
+    with written_whole(output) as partial:
+        partial.mkdir(parents=True)
+        yield partial
+
+
+def _bundle_files(folder: Path) -> set[str]:
+    """Names at the top of a bundle's folder that belong to the bundle; none where there is no manifest."""
+    if not (folder / MANIFEST).is_file():
+        return set()
+    names = {MANIFEST, KERAS_FILE, OUTPUTS_FILE, *ONNX_FILES.values()}
+    with suppress(BundleError):  # damaged: the names that export writes are known all the same
+        names.update(artefact.file.partition("/")[0] for artefact in Bundle.load(folder).artefacts)
+    return names

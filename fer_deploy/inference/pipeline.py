@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.images.sources import Source
-from fer_deploy.inference.decoding import Decoded, decode_ahead
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.inference.prefetch import Decoded, decode_ahead
 from fer_deploy.labels import INPUT_SHAPE
 
 MAX_WORKERS: Final = 8

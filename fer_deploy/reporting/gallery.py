@@ -6,7 +6,7 @@ import base64
 import heapq
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import chain, groupby
@@ -16,11 +16,10 @@ from urllib.parse import quote
 
 from fer_deploy.errors import FerDeployError
 from fer_deploy.images.archive import inside_archive
-from fer_deploy.inference.predictions import Prediction
-from fer_deploy.inference.table import valid_text
+from fer_deploy.inference.prediction import Prediction, valid_text
 from fer_deploy.labels import LABELS
-from fer_deploy.reporting.crew import Crew
-from fer_deploy.reporting.pictures import thumbnail, thumbnails
+from fer_deploy.reporting.ordered_pool import Crew
+from fer_deploy.reporting.thumbnails import thumbnail, thumbnails
 
 SHOWN: Final = 10_000
 """Faces on a page at most: half of them the least sure ones of all, the others drawn by chance from the rest."""
@@ -36,12 +35,14 @@ class Gallery:
 
     Args:
         shown: How many at most.
+        open_video: Opens a video by its path (``video.reader.Video``); without it videos have no small pictures.
 
     Attributes:
         seen: How many rows came.
     """
 
-    def __init__(self, shown: int = SHOWN) -> None:
+    def __init__(self, shown: int = SHOWN, open_video: Callable[[str], Any] | None = None) -> None:
+        self._open_video = open_video
         self.seen = 0
         self._half = shown // 2
         self._unsure: list[tuple[float, int, Prediction]] = []  # a heap whose first is the surest
@@ -97,7 +98,9 @@ class Gallery:
         photos = [list(group) for _, group in groupby(missing, key=lambda index: rows[index].path)]
         photos.sort(key=lambda group: min(rows[index].confidence or 0 for index in group))  # those to check come first
         left = MOST_BYTES
-        for pictures in chain([there], _made([[(index, rows[index]) for index in group] for group in photos], side)):
+        for pictures in chain(
+            [there], _made([[(index, rows[index]) for index in group] for group in photos], side, self._open_video)
+        ):
             for index, picture in pictures:
                 left -= len(picture)
                 if left < 0:
@@ -112,12 +115,15 @@ _Pictures = list[tuple[int, bytes]]
 """Small pictures, each with that number."""
 
 
-def _made(groups: list[_Numbered], side: int) -> Iterator[_Pictures]:
+def _made(groups: list[_Numbered], side: int, open_video: Callable[[str], Any] | None) -> Iterator[_Pictures]:
     """Makes the small pictures of faces by several threads, in the order of the groups."""
     with Crew[_Pictures]() as crew:
         for group in groups:
             is_video = group[0][1].frame is not None
-            yield from crew.do(partial(_of_video if is_video else _of_photo, group, side))
+            if not is_video:
+                yield from crew.do(partial(_of_photo, group, side))
+            elif open_video is not None:
+                yield from crew.do(partial(_of_video, group, side, open_video))
         yield from crew.rest()
 
 
@@ -126,18 +132,16 @@ def _of_photo(group: _Numbered, side: int) -> _Pictures:
     return [(index, picture) for (index, _), picture in zip(group, made, strict=False)]
 
 
-def _of_video(group: _Numbered, side: int) -> _Pictures:
+def _of_video(group: _Numbered, side: int, open_video: Callable[[str], Any]) -> _Pictures:
     """Reads a video once more, up to the last picture that is wanted."""
     from PIL import Image
-
-    from fer_deploy.video.reading import Video
 
     wanted: dict[int, _Numbered] = {}
     for index, row in group:
         wanted.setdefault(row.frame or 0, []).append((index, row))
     made: _Pictures = []
     try:
-        with Video(group[0][1].path) as video, closing(video.moments()) as moments:
+        with open_video(group[0][1].path) as video, closing(video.moments()) as moments:
             for moment in moments:
                 faces = wanted.pop(moment.number, [])
                 image = Image.fromarray(moment.pixels()) if faces else None

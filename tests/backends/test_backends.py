@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from fer_deploy.backends.base import Backend
-from fer_deploy.backends.onnxruntime_gpu import PROVIDERS
+from fer_deploy.backends.onnxruntime import PROVIDERS
 from fer_deploy.backends.registry import BACKENDS, backend_class
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.errors import (
     BackendError,
     BundleError,
@@ -293,7 +293,7 @@ open_backend(Bundle.load({str(tiny_bundle.path)!r}), "keras", threads=1).close()
 def test_importing_a_backend_imports_no_runtime() -> None:
     program = """
 import sys
-from fer_deploy.backends.onnxruntime_gpu import PROVIDERS
+from fer_deploy.backends.onnxruntime import PROVIDERS
 from fer_deploy.backends.registry import BACKENDS, backend_class
 for name in BACKENDS:
     backend_class(name)

@@ -8,9 +8,9 @@ import pytest
 from fer_deploy.backends.null import NullBackend
 from fer_deploy.backends.registry import BACKENDS, MEASURING, backend_class
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError, UsageError
-from fer_deploy.evaluation.forms import NULL, all_forms, select
+from fer_deploy.verification.variants import NULL, all_forms, select
 
 PICTURES = np.zeros((5, 48, 48, 1), np.uint8)
 

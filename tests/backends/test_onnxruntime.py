@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.backends.onnxruntime_gpu import BoundSession, missing_library, provider_options
+from fer_deploy.backends.onnxruntime import BoundSession, missing_library, provider_options
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.errors import UnavailableError
-from fer_deploy.gpus import ask_driver
+from fer_deploy.system.gpus import ask_driver
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_deploy.backends.blob_cache import KEEP, cache_folder
-from fer_deploy.backends.openvino_import import shared_core
+from fer_deploy.backends.openvino import shared_core
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.errors import BackendError
+from fer_deploy.system.files import KEEP, cache_folder
 
 openvino = pytest.importorskip("openvino")
 PICTURES = np.random.default_rng(0).integers(0, 256, (64, 48, 48, 1), dtype=np.uint8)
@@ -200,7 +200,7 @@ def test_signals_still_come_after_two_were_closed_in_the_order_of_their_opening(
     code = """
 import faulthandler, signal, sys, time
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 faulthandler.enable()  # gives the thread an alternate stack, as pytest and many servers do
 first, second = (open_backend(Bundle.load(sys.argv[1]), "openvino", "fp32") for _ in range(2))
 first.close()

@@ -6,7 +6,7 @@ import numpy as np
 from faces import Row, matched, table
 from pasting import HEIGHT, WIDTH, Kind, Pasted, paste, scenes
 
-from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.data.probe import probe_images
 
 FACES = probe_images()[:5, ..., 0]
 

@@ -14,11 +14,11 @@ from pasting import Pasted
 from PIL import Image
 
 from fer_deploy.backends.openvino import OpenVinoBackend
-from fer_deploy.bundle import Bundle
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.faces.detectors import choose
-from fer_deploy.faces.search import TwoLooks
-from fer_deploy.faces.yunet import YuNet
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.data.probe import probe_images
+from fer_deploy.faces.catalogue import choose
+from fer_deploy.faces.detector import TwoLooks
+from fer_deploy.faces.networks import YuNet
 
 
 def test_photos_are_drawn_with_so_many_faces(tmp_path: Path) -> None:

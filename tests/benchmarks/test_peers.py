@@ -14,7 +14,7 @@ import pytest
 from peak import matrix_product, operations_per_image
 from protocol import Runner, Worker, WorkerError
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 PEERS = Path(__file__).parents[2] / "benchmarks/peers"
 HEAD = f"""

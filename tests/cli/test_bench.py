@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.cli import main
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 FAST = ("--duration", "0.05", "--batch", "1,3")
 

@@ -11,15 +11,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fer_deploy.backends import diagnosis
-from fer_deploy.backends.diagnosis import Tried
 from fer_deploy.backends.registry import BACKENDS
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.cli import app, main
+from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import UsageError
-from fer_deploy.evaluation import checkup
-from fer_deploy.evaluation.checkup import Wanted, check_up, parse_wanted
-from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.verification import checkup
+from fer_deploy.verification.checkup import Tried, Wanted, check_up, parse_wanted
 
 KEYS = {"backend", "precision", "effective", "simulated", "device", "runtime", "agreement", "status", "reason"}
 
@@ -29,7 +27,7 @@ def one_backend(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     """Tries OpenVINO only: the others are tried in the diagnosis's own tests, and cost seconds."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
-    monkeypatch.setattr(diagnosis, "BACKENDS", {"openvino": BACKENDS["openvino"]})
+    monkeypatch.setattr(checkup, "BACKENDS", {"openvino": BACKENDS["openvino"]})
 
 
 def doctor(*arguments: str) -> Any:
@@ -98,7 +96,7 @@ def answers(tiny_bundle: Bundle) -> np.ndarray:
 
 
 def with_trials(monkeypatch: pytest.MonkeyPatch, *rows: Tried) -> None:
-    monkeypatch.setattr(diagnosis.Trials, "all", lambda self: rows)
+    monkeypatch.setattr(checkup.Trials, "all", lambda self: rows)
     monkeypatch.setattr(checkup, "read_outputs", lambda bundle: None)
 
 

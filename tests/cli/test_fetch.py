@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fer_deploy.cli import main
-from fer_deploy.faces import fetched
+from fer_deploy.faces import catalogue
 
 CONTENT = bytes(range(256)) * 90
 Fetch = Callable[..., int]
@@ -79,8 +79,8 @@ def fetch(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fetc
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     digest = hashlib.sha256(CONTENT).hexdigest()
-    small = replace(fetched.YUNET, url=f"{address}/good", size_bytes=len(CONTENT), sha256=digest)
-    monkeypatch.setattr(fetched, "FETCHED", {"yunet": small})
+    small = replace(catalogue.YUNET, url=f"{address}/good", size_bytes=len(CONTENT), sha256=digest)
+    monkeypatch.setattr(catalogue, "FETCHED", {"yunet": small})
 
     def run(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["fer-deploy", "fetch", *map(str, arguments)])
@@ -92,11 +92,11 @@ def fetch(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fetc
 
 
 def kept() -> Path:
-    return fetched.FETCHED["yunet"].path
+    return catalogue.FETCHED["yunet"].path
 
 
 def test_the_real_entry_is_whole() -> None:
-    entry = fetched.YUNET
+    entry = catalogue.YUNET
     assert entry.url.startswith("https://")
     assert (entry.file_name, len(entry.sha256), entry.licence) == ("face_detection_yunet_2026may.onnx", 64, "MIT")
 

@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
-from fer_deploy.inference.table import COLUMNS
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.inference.prediction import COLUMNS
 from fer_deploy.labels import LABELS
 
 

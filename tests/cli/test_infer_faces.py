@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_deploy.bundle import Bundle
-from fer_deploy.faces.centerface import is_installed
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.faces.networks import is_installed
 
 PORTRAIT = Path(__file__).parents[1] / "faces/astronaut.jpg"
 Run = Callable[..., subprocess.CompletedProcess[str]]

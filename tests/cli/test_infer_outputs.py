@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 ROOT = Path(__file__).parents[2]
 Infer = Any

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import pytest
 
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
+from fer_deploy.bundle.store import recorded
 from fer_deploy.cli import main
-from fer_deploy.data.writers import Picture, write_folder
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.records import recorded
+from fer_deploy.data.convert import Picture, write_folder
+from fer_deploy.data.probe import probe_images
 
 
 class Done(NamedTuple):

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer_deploy.data import PUBLIC, TEST, TRAINING, Fer2013, Partition, load_fer2013
 from fer_deploy.data.convert import FORMS, convert, guess_form
+from fer_deploy.data.fer2013 import PUBLIC, TEST, TRAINING, Fer2013, Partition
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.errors import DataError, OutputError, UsageError
 from fer_deploy.labels import LABELS
 

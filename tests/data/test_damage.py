@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fer_deploy.data import load_fer2013
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.errors import DataError
 
 TABLE = ("emotion,pixels,Usage\n" + f"3,{' '.join(['12'] * 2304)},Training\n" * 3).encode()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_deploy.data import PRIVATE, PUBLIC, TEST, TRAINING, Fer2013, Partition, load_fer2013
+from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TEST, TRAINING, Fer2013, Partition
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.data.inspection import inspect
 
 

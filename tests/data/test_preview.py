@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_deploy.data import Partition
+from fer_deploy.data.fer2013 import Partition
 from fer_deploy.data.preview import draw_preview, save_picture
 from fer_deploy.errors import OutputError, UsageError
 

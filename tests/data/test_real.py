@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_deploy.data import PRIVATE, PUBLIC, TRAINING, Fer2013, load_fer2013
 from fer_deploy.data.convert import convert
+from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TRAINING, Fer2013
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.data.inspection import inspect
 from fer_deploy.labels import LABELS
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_deploy.bundle import Bundle
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.data.probe import probe_images
+from fer_deploy.exporting.onnx import Toolchain, import_toolchain
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def full_bundle(tiny_model_path: Path, drawn_fer2013: Path, tmp_path_factory: py
     """The tiny model in all precisions, made by the real exporter."""
     for package in ("tf2onnx", "onnx", "onnxslim", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed: pip install 'fer-deploy[export,onnx]'")
-    from fer_deploy.exporting import export_bundle
+    from fer_deploy.exporting.exporter import export_bundle
 
     return export_bundle(tiny_model_path, tmp_path_factory.mktemp("bundles") / "full", data=drawn_fer2013)
 

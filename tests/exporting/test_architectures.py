@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.data.probe import probe_images
+from fer_deploy.exporting.export_recipe import Quantisation
 from fer_deploy.exporting.fp16 import to_fp16
 from fer_deploy.exporting.int8.quantise import quantise
-from fer_deploy.exporting.onnx import convert
-from fer_deploy.exporting.recipe import Quantisation
-from fer_deploy.exporting.toolchain import Toolchain
+from fer_deploy.exporting.onnx import Toolchain, convert
 
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
 

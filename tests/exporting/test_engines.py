@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fer_deploy.backends.tensorrt.flavour import import_flavour
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import MissingDependencyError, UnavailableError
 
 for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
@@ -16,8 +16,8 @@ for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
 
 
 def test_engines_are_exported(tiny_model_path: Path, tmp_path: Path) -> None:
-    from fer_deploy.exporting import export_bundle
     from fer_deploy.exporting.engines import engine_step
+    from fer_deploy.exporting.exporter import export_bundle
 
     try:
         step = engine_step(("sm86", "sm89"))

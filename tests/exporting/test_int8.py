@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.bundle import Bundle
-from fer_deploy.exporting.int8.equalise import equalise
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.exporting.int8.graph import Convolution, Graph
-from fer_deploy.exporting.int8.observe import BINS, Patches, extents, histograms, patches
-from fer_deploy.exporting.int8.ranges import METHODS, choose_range, step
-from fer_deploy.exporting.int8.rounding import round_weights
+from fer_deploy.exporting.int8.observe import BINS, METHODS, Patches, choose_range, extents, histograms, patches, step
+from fer_deploy.exporting.int8.weights import equalise, round_weights
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")

@@ -12,17 +12,17 @@ import pytest
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle, describe_file
-from fer_deploy.data import load_fer2013
+from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.data.fer2013 import Fer2013, Partition
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.errors import DataError, ModelError
-from fer_deploy.exporting.parity import PictureSet, check_parity, parity_pictures
+from fer_deploy.exporting.parity import ImageSet, check_parity, parity_pictures
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
 
 
 @pytest.fixture(scope="module")
-def pictures() -> PictureSet:
+def pictures() -> ImageSet:
     return parity_pictures(None)
 
 
@@ -65,7 +65,7 @@ def even(batch: Any) -> Any:
     return np.full((len(batch), 7), 1 / 7)
 
 
-def test_runtimes_and_batches(tiny_bundle: Bundle, pictures: PictureSet) -> None:
+def test_runtimes_and_batches(tiny_bundle: Bundle, pictures: ImageSet) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
     results = check_parity(tiny_bundle, pictures)
     fp32 = [result for result in results if result.precision == "fp32"]
@@ -81,12 +81,12 @@ def test_runtimes_and_batches(tiny_bundle: Bundle, pictures: PictureSet) -> None
     assert all(1e-6 < result.max_abs_difference < 0.02 for result in fp16)
 
 
-def test_without_onnxruntime(tiny_bundle: Bundle, pictures: PictureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnxruntime(tiny_bundle: Bundle, pictures: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert {result.backend for result in check_parity(tiny_bundle, pictures)} == {"openvino"}
 
 
-def test_the_tiny_model_tells_the_pictures_apart(tiny_bundle: Bundle, pictures: PictureSet) -> None:
+def test_the_tiny_model_tells_the_pictures_apart(tiny_bundle: Bundle, pictures: ImageSet) -> None:
     """Else every other test that compares answers would prove little."""
     with backend_class("openvino")(tiny_bundle) as backend:
         answers = backend.run(pictures.images)
@@ -94,7 +94,7 @@ def test_the_tiny_model_tells_the_pictures_apart(tiny_bundle: Bundle, pictures: 
     assert answers.std(axis=0).max() > 0.1
 
 
-def test_changed_weights_are_found(proto: Any, pictures: PictureSet, with_onnx: Callable[[bytes], Bundle]) -> None:
+def test_changed_weights_are_found(proto: Any, pictures: ImageSet, with_onnx: Callable[[bytes], Bundle]) -> None:
     weights = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     changed = onnx.numpy_helper.to_array(weights) * np.float32(1.001)
     weights.CopyFrom(onnx.numpy_helper.from_array(changed, weights.name))
@@ -102,9 +102,7 @@ def test_changed_weights_are_found(proto: Any, pictures: PictureSet, with_onnx: 
         check_parity(with_onnx(proto.SerializeToString()), pictures)
 
 
-def test_batch_that_is_not_free_is_found(
-    proto: Any, pictures: PictureSet, with_onnx: Callable[[bytes], Bundle]
-) -> None:
+def test_batch_that_is_not_free_is_found(proto: Any, pictures: ImageSet, with_onnx: Callable[[bytes], Bundle]) -> None:
     reshape = next(node for node in proto.graph.node if node.op_type == "Reshape")
     shape = next(tensor for tensor in proto.graph.initializer if tensor.name == reshape.input[1])
     shape.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 1, 48, 48]), shape.name))
@@ -112,7 +110,7 @@ def test_batch_that_is_not_free_is_found(
         check_parity(with_onnx(proto.SerializeToString()), pictures)
 
 
-def test_file_that_does_not_load(pictures: PictureSet, with_onnx: Callable[[bytes], Bundle]) -> None:
+def test_file_that_does_not_load(pictures: ImageSet, with_onnx: Callable[[bytes], Bundle]) -> None:
     with pytest.raises(ModelError, match="The exported fp32 file does not run") as caught:
         check_parity(with_onnx(b"\x08\x08"), pictures)  # an ONNX file without a graph
     assert "\n" not in str(caught.value)
@@ -121,7 +119,7 @@ def test_file_that_does_not_load(pictures: PictureSet, with_onnx: Callable[[byte
 @pytest.mark.parametrize("where", [(0, 0), (100, 3)])
 @pytest.mark.parametrize("value", [np.nan, 2e-5])
 def test_any_value_beyond_tolerance_is_found(
-    tiny_bundle: Bundle, pictures: PictureSet, monkeypatch: pytest.MonkeyPatch, value: float, where: tuple[int, int]
+    tiny_bundle: Bundle, pictures: ImageSet, monkeypatch: pytest.MonkeyPatch, value: float, where: tuple[int, int]
 ) -> None:
     picture, column = where
 
@@ -145,7 +143,7 @@ def test_any_value_beyond_tolerance_is_found(
     ],
 )
 def test_what_is_no_probability_is_refused(
-    tiny_bundle: Bundle, pictures: PictureSet, monkeypatch: pytest.MonkeyPatch, answer: Any, message: str
+    tiny_bundle: Bundle, pictures: ImageSet, monkeypatch: pytest.MonkeyPatch, answer: Any, message: str
 ) -> None:
     monkeypatch.setattr("fer_deploy.exporting.parity.backend_class", lambda name: answering(answer))
     with pytest.raises(ModelError, match=message):

@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
+from fer_deploy.bundle.reference_predictions import read_outputs
 from fer_deploy.errors import MissingDependencyError, ModelError, UsageError
-from fer_deploy.evaluation.keras_outputs import read_outputs
-from fer_deploy.exporting import export_bundle
-from fer_deploy.exporting.bundle_writer import ONNX_FILES
-from fer_deploy.exporting.int8.graph import Graph
-from fer_deploy.exporting.int8.qdq import check_weights
+from fer_deploy.exporting.export_recipe import Quantisation
+from fer_deploy.exporting.exporter import ONNX_FILES, export_bundle
+from fer_deploy.exporting.int8.graph import Graph, check_weights
 from fer_deploy.exporting.int8.quantise import quantise
-from fer_deploy.exporting.parity import PictureSet, check_parity
-from fer_deploy.exporting.recipe import Quantisation
+from fer_deploy.exporting.parity import ImageSet, check_parity
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
@@ -41,7 +39,7 @@ def parity_of(full_bundle: Bundle, tmp_path: Path, pictures: np.ndarray) -> Call
             describe_file(tmp_path, "model.keras", "keras", "fp32", {}),
             describe_file(tmp_path, "changed.onnx", "onnx", precision, {}),
         )
-        return check_parity(replace(full_bundle, path=tmp_path, artefacts=artefacts), PictureSet("drawn", pictures))
+        return check_parity(replace(full_bundle, path=tmp_path, artefacts=artefacts), ImageSet("drawn", pictures))
 
     return check
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fer_deploy.errors import ModelError
-from fer_deploy.faces.search import TwoLooks
-from fer_deploy.faces.yunet import YuNet
+from fer_deploy.faces.detector import TwoLooks
+from fer_deploy.faces.networks import YuNet
 
 YELLOW, RED, CYAN = (255, 255, 0), (255, 0, 0), (0, 255, 255)
 

@@ -9,8 +9,7 @@ import pytest
 
 from fer_deploy.errors import MissingDependencyError
 from fer_deploy.faces.face import Face
-from fer_deploy.inference.predictions import Prediction, Predictions
-from fer_deploy.inference.table import COLUMNS, prediction_of, row_of
+from fer_deploy.inference.prediction import COLUMNS, Prediction, Predictions, prediction_of, row_of
 
 _ANSWER = np.array([0.5, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05], np.float32)
 

@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import ImageError
 from fer_deploy.faces.face import Face
 from fer_deploy.images.sources import Source, Sources
-from fer_deploy.inference import decoding
-from fer_deploy.inference.decoding import decode_ahead
-from fer_deploy.inference.photos import Found
+from fer_deploy.inference import prefetch
+from fer_deploy.inference.face_reader import Found
 from fer_deploy.inference.pipeline import classify
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.inference.prefetch import decode_ahead
 
 
 class Arithmetic(Backend):
@@ -59,7 +59,7 @@ def takes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def move(seconds: float) -> None:
         clock.now = getattr(clock, "now", 0.0) + seconds
 
-    monkeypatch.setattr(decoding, "perf_counter", lambda: getattr(clock, "now", 0.0))
+    monkeypatch.setattr(prefetch, "perf_counter", lambda: getattr(clock, "now", 0.0))
     return move
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
 from fer_deploy.labels import LABELS
-from fer_deploy.reporting.page import Page
+from fer_deploy.reporting.html import Page
 
 pytestmark = pytest.mark.chromium
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.faces.detector import Detector
 from fer_deploy.faces.face import Face
-from fer_deploy.faces.search import Detector
 
 SIZE = (320, 240)
 FPS = 10

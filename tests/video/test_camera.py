@@ -13,13 +13,11 @@ import pytest
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.errors import CameraError, OutputError, UsageError
-from fer_deploy.inference.photos import DETECT, PhotoReader
-from fer_deploy.inference.predictions import Prediction
-from fer_deploy.video.camera import Camera
-from fer_deploy.video.every import Every
-from fer_deploy.video.live import LiveReader
-from fer_deploy.video.reading import Video
-from fer_deploy.video.recording import LiveRecording
+from fer_deploy.inference.face_reader import DETECT, PhotoReader
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.video.camera import Camera, LiveReader
+from fer_deploy.video.reader import Every, Video
+from fer_deploy.video.writer import LiveRecording
 
 from .conftest import Encode, Squares, moving
 

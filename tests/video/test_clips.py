@@ -10,12 +10,12 @@ from PIL import Image
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.errors import UsageError
-from fer_deploy.faces.search import Detector
+from fer_deploy.faces.detector import Detector
 from fer_deploy.images.decode import from_array
 from fer_deploy.images.sources import Readers, Sources
-from fer_deploy.inference.photos import DETECT, PhotoReader
+from fer_deploy.inference.face_reader import DETECT, PhotoReader
 from fer_deploy.inference.pipeline import classify
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
 from fer_deploy.video.clips import ClipReader
 
 from .conftest import Encode, Squares, moving, with_squares

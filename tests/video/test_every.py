@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from fer_deploy.errors import UsageError
-from fer_deploy.video.every import Every
+from fer_deploy.video.reader import Every
 
 
 @pytest.mark.parametrize(

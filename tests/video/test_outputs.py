@@ -15,16 +15,15 @@ from fer_deploy.backends.base import Backend
 from fer_deploy.errors import UsageError
 from fer_deploy.images import archive
 from fer_deploy.images.sources import Readers, Sources
-from fer_deploy.inference.photos import DETECT, PhotoReader
+from fer_deploy.inference.face_reader import DETECT, PhotoReader
 from fer_deploy.inference.pipeline import classify
-from fer_deploy.inference.predictions import Prediction
-from fer_deploy.inference.run import run
-from fer_deploy.inference.sinks import table_sink
-from fer_deploy.inference.summary import Summary
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.inference.run import Summary, run
+from fer_deploy.inference.sinks.text import table_sink
 from fer_deploy.reporting.gallery import Gallery
-from fer_deploy.video.annotation import AnnotatedVideos
 from fer_deploy.video.clips import ClipReader
-from fer_deploy.video.reading import Video
+from fer_deploy.video.reader import Video
+from fer_deploy.video.writer import AnnotatedVideos
 
 from .conftest import Encode, Squares, moving, with_squares
 
@@ -68,7 +67,7 @@ def test_a_table_holds_what_the_rows_tell(encode: Encode, backend: Backend, tmp_
 
 def shown(rows: list[Prediction], page: Path) -> list[np.ndarray | None]:
     """Gives each row's small picture as the page has it."""
-    gallery = Gallery()
+    gallery = Gallery(open_video=Video)
     for row in rows:
         gallery.add(row)
     pictures = [entry.get("picture") for entry in gallery.as_json(page)]

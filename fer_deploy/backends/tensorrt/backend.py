@@ -13,10 +13,10 @@ import numpy as np
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.backends.tensorrt.builder import BuildOptions, Report
 from fer_deploy.backends.tensorrt.cuda import Cuda
-from fer_deploy.backends.tensorrt.engines import offered_engines
+from fer_deploy.backends.tensorrt.engine_cache import offered_engines
 from fer_deploy.backends.tensorrt.flavour import INSTALL, MODULES, Flavour, import_flavour
-from fer_deploy.backends.tensorrt.runner import Lane, Runner
-from fer_deploy.bundle import Bundle
+from fer_deploy.backends.tensorrt.lanes import Lane, Runner
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError
 
 _LOG = logging.getLogger(__name__)

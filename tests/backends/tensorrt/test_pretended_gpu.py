@@ -14,9 +14,9 @@ import pytest
 from fer_deploy.backends.select import open_backend
 from fer_deploy.backends.tensorrt import backend as module
 from fer_deploy.backends.tensorrt.backend import TensorRtBackend
-from fer_deploy.backends.tensorrt.cuda import Cuda, Gpu
-from fer_deploy.backends.tensorrt.runner import Runner
-from fer_deploy.bundle import Bundle
+from fer_deploy.backends.tensorrt.cuda import Cuda, CudaDevice
+from fer_deploy.backends.tensorrt.lanes import Runner
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError, ModelError
 
 _spec = importlib.util.spec_from_file_location("pretend", Path(__file__).with_name("pretend.py"))
@@ -42,8 +42,8 @@ class PretendedCuda(Cuda):
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
 
-    def gpu(self) -> Gpu:
-        return Gpu("pretended", "sm86", "13.0")
+    def gpu(self) -> CudaDevice:
+        return CudaDevice("pretended", "sm86", "13.0")
 
 
 @pytest.fixture
