@@ -100,7 +100,7 @@ def in_process(script: str, form: str, options: list[str], stop: float, python: 
 
 def agreement(backend: Any, bundle: Bundle, data: Path | None) -> Row:
     """Compares an open backend's answers with Keras's recorded ones, else with OpenVINO's, and with the labels."""
-    images, labels, split = pictures(data)
+    images, labels, split = load_images(data)
     ground, of = ground_answers(bundle, images)
     found = compare(run_all(backend, images), ground, labels)
     return {
@@ -143,7 +143,7 @@ def speed(backend: Any, seconds: float) -> Row:
     return {"batches": sizes}
 
 
-def pictures(data: Path | None) -> tuple[Any, Any, str]:
+def load_images(data: Path | None) -> tuple[Any, Any, str]:
     """FER-2013's PrivateTest, or drawn pictures without labels."""
     if data is None:
         return probe_images(), None, "drawn pictures"

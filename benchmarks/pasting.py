@@ -122,13 +122,13 @@ def _background(number: int) -> Any:
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     way = columns / WIDTH * np.cos(direction) + rows / HEIGHT * np.sin(direction)
     way = (way - way.min()) / np.ptp(way)
-    picture = first + (second - first) * way[..., np.newaxis]
+    canvas = first + (second - first) * way[..., np.newaxis]
     for grain in _GRAINS:
         strength = rng.uniform(0, 15)
         coarse = rng.normal(0, strength, (3, HEIGHT // grain + 2, WIDTH // grain + 2)).astype(np.float32)
         planes = [Image.fromarray(plane).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC) for plane in coarse]
-        picture = picture + np.stack([np.asarray(plane) for plane in planes], axis=-1)
-    image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+        canvas = canvas + np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     _shapes(rng, ImageDraw.Draw(image))
     return np.asarray(image)
 

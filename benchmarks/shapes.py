@@ -120,10 +120,10 @@ def runner(path: str) -> Runner:
     pictures = np.tile(probe_images(), (4, 1, 1, 1))[:256]
 
     def timed(seconds: float, batch: int) -> tuple[float, float]:
-        images, count, begun = pictures[:batch], 0, time.perf_counter()
+        part, count, begun = pictures[:batch], 0, time.perf_counter()
         while not count or time.perf_counter() < begun + seconds:
-            queue.start_async({0: images}, share_inputs=True)
-            count += len(images)
+            queue.start_async({0: part}, share_inputs=True)
+            count += len(part)
         queue.wait_all()
         return count, time.perf_counter() - begun
 

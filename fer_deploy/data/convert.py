@@ -103,10 +103,10 @@ def _pictures(data: Fer2013) -> Iterator[Picture]:
         if name not in data.partitions:
             continue
         partition = data.partitions[name]
-        for image, label, picture in zip(partition.images, partition.labels.tolist(), partition.names, strict=True):
-            stem = picture.removeprefix(f"{LABELS[label]}/")
+        for image, label, filename in zip(partition.images, partition.labels.tolist(), partition.names, strict=True):
+            stem = filename.removeprefix(f"{LABELS[label]}/")
             if problem := name_problem(stem):
-                raise DataError(f"{data.source}, {name}/{picture}: {problem}")
+                raise DataError(f"{data.source}, {name}/{filename}: {problem}")
             yield Picture(name, label, stem, image)
 
 

@@ -253,8 +253,8 @@ class TwoLooks(Detector):
 
     def detect(self, picture: NDArray[np.uint8], hint: str = LATENCY) -> list[Face]:
         """See ``Detector.detect``."""
-        image = _as_image(picture)
-        return self.second_look(image, self.first_look(image, hint), hint).faces()
+        opened = _as_image(picture)
+        return self.second_look(opened, self.first_look(opened, hint), hint).faces()
 
     def first_look(self, image: Image.Image, hint: str = LATENCY) -> Candidates:
         """Gives the places that may be faces, in the picture's pixels, at most 256."""

@@ -84,9 +84,9 @@ def _classify(
     with (
         closing(decode_ahead(sources, workers, 2 * batch_size + 2 * workers)) as decoded,
         closing(batches(decoded)) as stacked,
-        closing(backend.run_stream(stacked)) as answers,
+        closing(backend.run_stream(stacked)) as outputs,
     ):
-        for probabilities in answers:
+        for probabilities in outputs:
             yield predictions(groups.popleft(), probabilities)
 
 

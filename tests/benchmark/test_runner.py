@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from fer_deploy.benchmark import runner as module
 from fer_deploy.benchmark.plot import front, points
-from fer_deploy.benchmark.results import BenchSettings, SpeedRow, fastest, known_accuracy, quickest, speed_ups
+from fer_deploy.benchmark.results import ROUNDS, BenchSettings, SpeedRow, fastest, known_accuracy, quickest, speed_ups
 from fer_deploy.benchmark.runner import bench, order_of_rounds
 from fer_deploy.benchmark.stopwatch import Task
 from fer_deploy.benchmark.worker import WorkerEntry, wait_until_idle
@@ -184,4 +183,4 @@ def test_accuracy_is_of_this_kind_of_machine_if_it_is_known() -> None:
 
 def test_settings() -> None:
     assert BenchSettings((64, 1, 64), ("latency",)).tasks == (Task("latency", 1), Task("latency", 64))
-    assert (BenchSettings(duration_s=0.05).rounds, BenchSettings(duration_s=30).rounds) == (module.ROUNDS, 30)
+    assert (BenchSettings(duration_s=0.05).rounds, BenchSettings(duration_s=30).rounds) == (ROUNDS, 30)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fer_deploy.bundle import records as records_module
+from fer_deploy.bundle import store
 from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.bundle.records import Record, parse_record
 from fer_deploy.bundle.store import keep, recorded, state_file
@@ -86,7 +86,7 @@ def test_damaged_state_counts_as_none(bundle: Bundle, content: str) -> None:
 def test_huge_state_counts_as_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     state_file(bundle).parent.mkdir(parents=True)
     state_file(bundle).write_text(json.dumps([asdict(record(bundle))]))
-    monkeypatch.setattr(records_module, "MAX_BYTES", 10)
+    monkeypatch.setattr(store, "MAX_BYTES", 10)
     assert recorded(bundle) == ()
 
 

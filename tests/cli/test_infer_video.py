@@ -45,8 +45,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         stream.codec_context.gop_size = 5
         for n in range(20):
-            picture = image.convert("RGB").crop((60 + 2 * n, 20, 380 + 2 * n, 260))
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+            frame = image.convert("RGB").crop((60 + 2 * n, 20, 380 + 2 * n, 260))
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
         container.mux(stream.encode(None))
     return path
 

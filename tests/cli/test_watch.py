@@ -42,8 +42,8 @@ def stream(tmp_path: Path) -> Path:
             made.width, made.height, made.pix_fmt = 320, 240, "yuv420p"
             made.codec_context.gop_size = 5
             for n in range(1200):
-                picture = image.convert("RGB").crop((60 + n % 40, 20, 380 + n % 40, 260))
-                container.mux(made.encode(av.VideoFrame.from_image(picture)))
+                frame = image.convert("RGB").crop((60 + n % 40, 20, 380 + n % 40, 260))
+                container.mux(made.encode(av.VideoFrame.from_image(frame)))
                 time.sleep(0.05)
 
     def write_while_read() -> None:

@@ -22,9 +22,9 @@ FORMS = (
 
 def content(data: Fer2013) -> dict[tuple[str, str, str], bytes]:
     return {
-        (name, LABELS[label], picture): image.tobytes()
+        (name, LABELS[label], filename): image.tobytes()
         for name, partition in data.partitions.items()
-        for image, label, picture in zip(partition.images, partition.labels, partition.names, strict=True)
+        for image, label, filename in zip(partition.images, partition.labels, partition.names, strict=True)
     }
 
 

@@ -23,10 +23,10 @@ def tools() -> Toolchain:
 @pytest.fixture(scope="session")
 def drawn_fer2013(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """fer2013.csv of the probe set, mirrored in Training and as it is in PublicTest; classes in turn."""
-    images = probe_images()[..., 0]
+    probe = probe_images()[..., 0]
     path = tmp_path_factory.mktemp("drawn") / "fer2013.csv"
     rows = ["emotion,pixels,Usage"]
-    for usage, pictures in (("Training", images[:, :, ::-1]), ("PublicTest", images)):
+    for usage, pictures in (("Training", probe[:, :, ::-1]), ("PublicTest", probe)):
         rows += [f"{i % 7},{' '.join(map(str, picture.ravel()))},{usage}" for i, picture in enumerate(pictures)]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return path

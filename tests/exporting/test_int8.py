@@ -78,10 +78,10 @@ def test_histograms_count_everything_in_any_batches(proto: Any, pictures: np.nda
 def test_memory_does_not_grow_with_the_pictures(proto: Any, pictures: np.ndarray) -> None:
     names = [c.source for c in Graph(proto.graph).convolutions()]
 
-    def peak(images: np.ndarray) -> int:
+    def peak(given: np.ndarray) -> int:
         tracemalloc.start()
-        extents(proto, names, images)
-        histograms(proto, dict.fromkeys(names, (0.0, 9.0)), images)
+        extents(proto, names, given)
+        histograms(proto, dict.fromkeys(names, (0.0, 9.0)), given)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return used
