@@ -22,7 +22,7 @@ from rounds import markdown
 from fer_deploy import Classifier
 from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.faces.align import Cut, cut_out
-from fer_deploy.faces.detector import TwoLooks
+from fer_deploy.faces.detector import TwoStageDetector
 from fer_deploy.faces.face import Face
 from fer_deploy.faces.networks import CenterFace
 
@@ -41,15 +41,15 @@ def main() -> None:
     data = load_fer2013(args.data, tests_only=True).partition("PublicTest")
     order = np.random.default_rng(5).permutation(len(data))[: args.limit]
     faces, labels = data.images[order], data.labels[order]
-    detector = TwoLooks(CenterFace.installed())
+    detector = TwoStageDetector(CenterFace.installed())
     with Classifier.load() as classifier:
         for kind in KINDS:
             found = find(detector, faces, kind)
             truth = labels[[number for number, _, _ in found]]
 
             def accuracy(crops: Any, truth: Any = truth) -> float:
-                answers = classifier.predict(np.stack(crops)).probabilities.argmax(axis=1)
-                return 100 * float((answers == truth).mean())
+                predictions = classifier.predict(np.stack(crops)).probabilities.argmax(axis=1)
+                return 100 * float((predictions == truth).mean())
 
             plain = accuracy([faces[number] for number, _, _ in found])
             print(f"\n{kind.name}: {len(found)} of {len(faces)} found; the same faces as they are: {plain:.2f} %\n")
@@ -61,12 +61,12 @@ def main() -> None:
             print(markdown(["turn", "down", *(f"margin {margin:g}" for margin in MARGINS)], rows), flush=True)
 
 
-def find(detector: TwoLooks, faces: Any, kind: Kind) -> list[tuple[int, Any, Face]]:
+def find(detector: TwoStageDetector, faces: Any, kind: Kind) -> list[tuple[int, Any, Face]]:
     """Pastes and finds faces; gives each found one's number, the gray picture around it, and where it lies in that."""
     result = []
-    for picture, pasted in scenes(faces, kind, seed=5):
-        found = detector.detect(picture)
-        gray = np.asarray(Image.fromarray(picture).convert("L"))
+    for image, pasted in scenes(faces, kind, seed=5):
+        found = detector.detect(image)
+        gray = np.asarray(Image.fromarray(image).convert("L"))
         for at, number in zip(pasted, matched(pasted, [face.box for face in found]), strict=True):
             if number is not None:
                 left, upper = (max(0, int(middle - 1.3 * at.side)) for middle in (at.x, at.y))

@@ -86,9 +86,9 @@ def model_alone(count: int, backend: Backend) -> None:
 
 def sample(call: Callable[[], object], count: int) -> dict[str, float]:
     """Times a call by the clock and by the CPU time of all threads."""
-    cpu, begun = time.process_time(), time.perf_counter()
+    cpu, started = time.process_time(), time.perf_counter()
     call()
-    return {"n": count, "seconds": time.perf_counter() - begun, "cpu_s": time.process_time() - cpu}
+    return {"n": count, "seconds": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
 
 
 def measure(folder: Path, backend: Backend, rounds: int) -> dict[str, Any]:
@@ -194,9 +194,15 @@ def main() -> None:
             rows.append(measure(folder, backend, args.rounds))
             if not args.json:
                 print(draw(rows[-1]), flush=True)
-        form = {"runtime": backend.runtime, "precision": backend.precision, "effective": backend.effective}
+        variant = {"runtime": backend.runtime, "precision": backend.precision, "effective": backend.effective}
     machine = machine_info()
-    result = {"schema": 1, "date": datetime.now(UTC).date().isoformat(), "machine": machine, "form": form, "rows": rows}
+    result = {
+        "schema": 1,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine,
+        "form": variant,
+        "rows": rows,
+    }
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         (args.output / result_name("folder_profile", machine)).write_text(json.dumps(result) + "\n", encoding="utf-8")

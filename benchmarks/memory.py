@@ -77,9 +77,9 @@ def peak(folder: Path, *options: str) -> dict[str, Any]:
     """
     table = folder.with_suffix(".csv")
     command = [sys.executable, "-c", CHILD, "infer", str(folder), "--output", str(table), "--quiet", "--strict"]
-    begun = time.perf_counter()
+    started = time.perf_counter()
     done = subprocess.run([*command, *options], capture_output=True, text=True)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[3:])} ended with {done.returncode}: {done.stderr[-500:]}")
     with table.open("rb") as rows:

@@ -117,15 +117,15 @@ def runner(path: str) -> Runner:
     }  # else bf16 beside int8 where there is AMX
     model = shared_core().compile_model(path, "CPU", hints)
     queue = openvino.AsyncInferQueue(model, 2 * model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-    pictures = np.tile(probe_images(), (4, 1, 1, 1))[:256]
+    images = np.tile(probe_images(), (4, 1, 1, 1))[:256]
 
     def timed(seconds: float, batch: int) -> tuple[float, float]:
-        part, count, begun = pictures[:batch], 0, time.perf_counter()
-        while not count or time.perf_counter() < begun + seconds:
+        part, count, started = images[:batch], 0, time.perf_counter()
+        while not count or time.perf_counter() < started + seconds:
             queue.start_async({0: part}, share_inputs=True)
             count += len(part)
         queue.wait_all()
-        return count, time.perf_counter() - begun
+        return count, time.perf_counter() - started
 
     return Runner(batches=(32, 64, 128), timed=timed)
 

@@ -27,12 +27,12 @@ from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError, ImageError, UsageError
 from fer_deploy.images.decode import Photo, decode, from_array
 from fer_deploy.images.sources import Item, Readers, Sources
-from fer_deploy.inference.batcher import Gathering
+from fer_deploy.inference.batcher import DynamicBatcher
 from fer_deploy.inference.face_reader import CROP, DETECT, Found, PhotoReader
 from fer_deploy.inference.pipeline import classify
 from fer_deploy.inference.prediction import ERROR, Prediction, Predictions
 from fer_deploy.labels import IMAGE_SIZE, INPUT_SHAPE
-from fer_deploy.video.clips import Clips
+from fer_deploy.video.clips import LazyClipReader
 
 __all__ = ["Classifier", "Prediction", "Predictions"]
 
@@ -59,7 +59,7 @@ class Classifier:
 
     def __init__(self, backend: Backend, detector: Detector | str | os.PathLike[str] = AUTO) -> None:
         self.backend, self._detector = backend, detector
-        self._gathering: Gathering | None = None
+        self._gathering: DynamicBatcher | None = None
         self._readers: dict[str, PhotoReader] = {}
         self._closed = False
         self._start = Lock()
@@ -147,9 +147,9 @@ class Classifier:
         size, faces = self._checked(batch_size, on_error), _as_faces(items)
         if faces is not None:
             return self._from_batch(faces, size)
-        pictures: Any = [items] if _is_one(items) else items
+        images: Any = [items] if _is_one(items) else items
         readers = self._readers_for(face)
-        sources = Sources(pictures, readers._replace(clip=Clips(readers.array).rows))
+        sources = Sources(images, readers._replace(clip=LazyClipReader(readers.array).rows))
         return self._from_sources(sources, size, on_error)
 
     def stream_video(
@@ -173,7 +173,7 @@ class Classifier:
             BackendError: The runtime failed.
         """
         name = os.fspath(path)
-        clips = Clips(self._readers_for(face).array, every, smooth_s, [name])
+        clips = LazyClipReader(self._readers_for(face).array, every, smooth_s, [name])
         return (row for rows in clips.rows(name, self.backend) for row in rows)
 
     def stream_camera(
@@ -304,7 +304,7 @@ class Classifier:
             with self._start:
                 if self._closed:
                     raise BackendError("The classifier is closed and takes no more pictures: load another one")
-                self._gathering = self._gathering or Gathering(self.backend)
+                self._gathering = self._gathering or DynamicBatcher(self.backend)
         return self._gathering.submit(name, read)
 
     def _checked(self, batch_size: int | None, on_error: OnError) -> int:
@@ -319,8 +319,8 @@ class Classifier:
 
     def _from_batch(self, images: NDArray[np.uint8], batch_size: int) -> Generator[Prediction, None, None]:
         batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
-        with closing(self.backend.run_stream(batches)) as answers:
-            for index, row in enumerate(row for probabilities in answers for row in probabilities):
+        with closing(self.backend.run_stream(batches)) as predictions:
+            for index, row in enumerate(row for probabilities in predictions for row in probabilities):
                 yield Prediction.of(f"item {index}", row)
 
     def _from_sources(self, sources: Sources, batch_size: int, on_error: OnError) -> Generator[Prediction, None, None]:

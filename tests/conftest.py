@@ -14,7 +14,7 @@ from PIL import Image
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.data.probe import probe_images
 from fer_deploy.faces import catalogue
-from fer_deploy.faces.detector import TwoLooks
+from fer_deploy.faces.detector import TwoStageDetector
 from fer_deploy.faces.networks import CenterFace, YuNet, is_installed
 
 # before anything imports Keras: export and the tiny model need this backend, and a process has one only
@@ -86,19 +86,19 @@ def astronaut() -> Any:
 
 
 @pytest.fixture(scope="session")
-def detector() -> TwoLooks:
+def detector() -> TwoStageDetector:
     """The real one."""
     if not is_installed():
         pytest.skip("CenterFace is not installed: pip install 'fer-deploy[faces]'")
-    return TwoLooks(CenterFace.installed())
+    return TwoStageDetector(CenterFace.installed())
 
 
 @pytest.fixture(scope="session")
-def yunet() -> TwoLooks:
+def yunet() -> TwoStageDetector:
     """The real one."""
     if not YUNET_PATH.is_file():
         pytest.skip("no YuNet: fer-deploy fetch yunet, or set FER_DEPLOY_YUNET to its file")
-    return TwoLooks(YuNet(YUNET_PATH.read_bytes()))
+    return TwoStageDetector(YuNet(YUNET_PATH.read_bytes()))
 
 
 @pytest.fixture(scope="session")

@@ -64,11 +64,11 @@ def opened(bundle: Bundle) -> Iterator[Callable[[str, str], Backend]]:
 def photo() -> Callable[[int, int], bytes]:
     """Returns a function that makes a JPEG of a size out of the sample photo, so that it has a photo's contents."""
     with Image.open(SAMPLES / "astronaut.jpg") as original:
-        picture = original.convert("RGB")
+        image = original.convert("RGB")
 
     def make(width: int, height: int) -> bytes:
         buffer = BytesIO()
-        picture.resize((width, height)).save(buffer, "JPEG", quality=90)
+        image.resize((width, height)).save(buffer, "JPEG", quality=90)
         return buffer.getvalue()
 
     return make

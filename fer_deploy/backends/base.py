@@ -186,7 +186,7 @@ class Backend(ABC):
         for batch in batches:
             yield self.run(batch)
 
-    def run_beside(self, batch: Images) -> Probabilities:
+    def run_concurrent(self, batch: Images) -> Probabilities:
         """Does what ``run`` does; a runtime that needs other settings when several threads run batches overrides it."""
         return self.run(batch)
 

@@ -175,7 +175,7 @@ class Bound(NamedTuple):
 
     binding: Any
     pixels: Any
-    answers: Any
+    predictions: Any
 
 
 class BoundSession:
@@ -198,7 +198,7 @@ class BoundSession:
             bound = self._idle[len(batch)].pop() if self._idle[len(batch)] else self._bind(len(batch))
         bound.pixels.update_inplace(np.ascontiguousarray(batch))
         self._session.run_with_iobinding(bound.binding)
-        result: Probabilities = np.array(bound.answers.numpy())  # a copy: on the CPU it is the bound memory itself
+        result: Probabilities = np.array(bound.predictions.numpy())  # a copy: on the CPU it is the bound memory itself
         with self._lock:
             self._idle[len(batch)].append(bound)
         return result
@@ -206,7 +206,7 @@ class BoundSession:
     def _bind(self, n: int) -> Bound:
         make, binding = self._ort.OrtValue.ortvalue_from_shape_and_type, self._session.io_binding()
         pixels = make((n, *INPUT_SHAPE), np.uint8, self._place, 0)
-        answers = make((n, NUM_CLASSES), np.float32, self._place, 0)
+        predictions = make((n, NUM_CLASSES), np.float32, self._place, 0)
         binding.bind_ortvalue_input("image", pixels)
-        binding.bind_ortvalue_output("probabilities", answers)
-        return Bound(binding, pixels, answers)
+        binding.bind_ortvalue_output("probabilities", predictions)
+        return Bound(binding, pixels, predictions)

@@ -180,7 +180,7 @@ class OpenVinoBackend(Backend):
         idle.append(request)
         return result
 
-    def run_beside(self, batch: Images) -> Probabilities:
+    def run_concurrent(self, batch: Images) -> Probabilities:
         """Leaves the other cores to the batches of other threads."""
         self._check(batch)
         with self._explained(f"failed on a batch of {len(batch)}"):

@@ -60,7 +60,7 @@ def decide(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: s
     if fitting:
         best = max(fitting, key=lambda record: record.images_per_s)
         return Decision(
-            BackendChoice(best.backend, best.precision, best.device), _why(best, len({_form(r) for r in fitting}))
+            BackendChoice(best.backend, best.precision, best.device), _why(best, len({_variant(r) for r in fitting}))
         )
     return _unmeasured(bundle, records, asked)
 
@@ -84,11 +84,11 @@ def open_backend(
         return with_tta(open_backend(bundle, backend, precision, device, threads), tta)
     choice = choose(bundle, backend, precision, device)
     opened = backend_class(choice.backend)(bundle, choice.precision, choice.device, threads)
-    opened.settings = settle(bundle, choice, threads)
+    opened.settings = tuned_settings(bundle, choice, threads)
     return opened.open()
 
 
-def settle(bundle: Bundle, choice: BackendChoice, threads: int | None = None) -> BackendSettings:
+def tuned_settings(bundle: Bundle, choice: BackendChoice, threads: int | None = None) -> BackendSettings:
     """Gives the settings that ``bench --tune`` found for a form on such a machine; none where it found none.
 
     Args:
@@ -104,17 +104,17 @@ def settle(bundle: Bundle, choice: BackendChoice, threads: int | None = None) ->
     return BackendSettings(tuned.threads or None, tuned.streams or None, tuned.batch)
 
 
-def tell_settings(bundle: Bundle, choice: BackendChoice) -> str:
+def describe_settings(bundle: Bundle, choice: BackendChoice) -> str:
     """Words what ``settle`` gives and why, on one line."""
-    settings = settle(bundle, choice)
-    told = f"batch {settings.batch or backend_class(choice.backend).default_batch}"
+    settings = tuned_settings(bundle, choice)
+    reported = f"batch {settings.batch or backend_class(choice.backend).default_batch}"
     for name, count in (("streams", settings.streams), ("threads", settings.threads)):
-        told += f", {name} {count or 'as the runtime sets'}"
+        reported += f", {name} {count or 'as the runtime sets'}"
     tuned = _tuned(bundle, choice)
     if tuned is None:
-        return f"{told}: not tuned on such a machine; run: fer-deploy bench --tune"
+        return f"{reported}: not tuned on such a machine; run: fer-deploy bench --tune"
     where = f"{tuned.machine} with {tuned.cores} cores" if tuned.device == "cpu" else tuned.machine
-    return f"{told}: tuned on {where}, {tuned.gain:.2f} times as fast as untuned"
+    return f"{reported}: tuned on {where}, {tuned.gain:.2f} times as fast as untuned"
 
 
 def _tuned(bundle: Bundle, choice: BackendChoice) -> Tuned | None:
@@ -128,14 +128,14 @@ def _tuned(bundle: Bundle, choice: BackendChoice) -> Tuned | None:
     return next((tuned for tuned in fitting if (tuned.machine, tuned.cores) == here), None)
 
 
-def _form(record: Record) -> tuple[str, str, str, str]:
+def _variant(record: Record) -> tuple[str, str, str, str]:
     return (record.backend, record.precision, record.device, record.machine)
 
 
 def _passed(records: tuple[Record, ...]) -> list[Record]:
     """Takes what passed on every split that it was measured on."""
-    failed = {_form(record) for record in records if record.status != "ok"}
-    return [record for record in records if _form(record) not in failed and not record.simulated]
+    failed = {_variant(record) for record in records if record.status != "ok"}
+    return [record for record in records if _variant(record) not in failed and not record.simulated]
 
 
 def _fits(record: Record, asked: BackendChoice) -> bool:
@@ -177,7 +177,7 @@ def _unmeasured(bundle: Bundle, records: tuple[Record, ...], asked: BackendChoic
 
 def _vouching(records: tuple[Record, ...]) -> list[str]:
     """Lists the classes of CPU on which OpenVINO's int8 passed; none if it failed on any."""
-    int8 = [record for record in records if _form(record)[:3] == ("openvino", "int8", "cpu")]
+    int8 = [record for record in records if _variant(record)[:3] == ("openvino", "int8", "cpu")]
     return sorted({record.machine for record in int8}) if all(record.status == "ok" for record in int8) else []
 
 

@@ -66,9 +66,9 @@ class Mirrored(Backend):
 
     def run_stream(self, batches: Iterable[Images]) -> Generator[Probabilities, None, None]:
         """Streams each batch and its mirror image, one after the other."""
-        with closing(self._inside.run_stream(self._both(batches))) as answers:
-            for answer in answers:
-                yield _mean(answer, next(answers))
+        with closing(self._inside.run_stream(self._both(batches))) as predictions:
+            for prediction in predictions:
+                yield _mean(prediction, next(predictions))
 
     def _both(self, batches: Iterable[Images]) -> Iterator[Images]:
         for batch in batches:
@@ -76,10 +76,10 @@ class Mirrored(Backend):
             yield batch
             yield _mirrored(batch)
 
-    def run_beside(self, batch: Images) -> Probabilities:
+    def run_concurrent(self, batch: Images) -> Probabilities:
         """Runs both beside the batches of other threads."""
         self._check(batch)
-        return _mean(self._inside.run_beside(batch), self._inside.run_beside(_mirrored(batch)))
+        return _mean(self._inside.run_concurrent(batch), self._inside.run_concurrent(_mirrored(batch)))
 
     def _load(self) -> None:
         self._inside.open()

@@ -36,7 +36,7 @@ def check_plot(path: Path, bundle: Bundle, selection: Selection) -> None:
     new_figure(1, 1, _WHAT)
     check_file(path)
     known = {(record.backend, record.precision) for record in recorded(bundle) if not record.simulated}
-    if not known & set(map(tuple, selection.forms)):
+    if not known & set(map(tuple, selection.variants)):
         raise UsageError(_NO_ACCURACY)
 
 
@@ -45,7 +45,7 @@ def points(rows: Sequence[SpeedRow]) -> list[SpeedRow]:
     best: dict[tuple[str, str, str | None], SpeedRow] = {}
     for row in sorted(rows, key=lambda row: -(row.images_per_s or 0)):
         if row.status == OK and row.accuracy is not None:
-            best.setdefault((*row.form, row.device), row)
+            best.setdefault((*row.variant, row.device), row)
     return list(best.values())
 
 

@@ -18,10 +18,10 @@ from fer_deploy.bundle.records import Record
 from fer_deploy.bundle.store import recorded
 from fer_deploy.errors import UsageError
 from fer_deploy.system.machine import machine_info
-from fer_deploy.verification.variants import AUTO, KERAS, NULL, Form
-from fer_deploy.verification.verifier import OK, SKIPPED, FormRow
+from fer_deploy.verification.variants import AUTO, KERAS, NULL, ModelVariant
+from fer_deploy.verification.verifier import OK, SKIPPED, VariantRow
 
-ONNX_FP32: Final = Form("onnx", "fp32")
+ONNX_FP32: Final = ModelVariant("onnx", "fp32")
 _SPLITS: Final = ("PublicTest", "PrivateTest", "Test")
 """Which split's accuracy is told: the last one that there is a record of."""
 SCHEMA: Final = 1
@@ -36,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class SpeedRow(FormRow):
+class SpeedRow(VariantRow):
     """The speed of one form at one batch size in one mode; figures are None where it did not run.
 
     Args:
@@ -105,7 +105,7 @@ class SpeedRow(FormRow):
     reason: str | None = None
 
 
-def known_accuracy(bundle: Bundle, form: Form, device: str, machine: str) -> Record | None:
+def known_accuracy(bundle: Bundle, variant: ModelVariant, device: str, machine: str) -> Record | None:
     """Finds the record of a form's accuracy: on this kind of machine, else on another one; None where there is none.
 
     Args:
@@ -114,35 +114,37 @@ def known_accuracy(bundle: Bundle, form: Form, device: str, machine: str) -> Rec
         device: What it ran on.
         machine: CPU class or GPU.
     """
-    fitting = [r for r in recorded(bundle) if (r.backend, r.precision, r.device) == (*form, device) and not r.simulated]
+    fitting = [
+        r for r in recorded(bundle) if (r.backend, r.precision, r.device) == (*variant, device) and not r.simulated
+    ]
     fitting = [record for record in fitting if record.split in _SPLITS]
     return max(fitting, key=lambda r: (r.machine == machine, _SPLITS.index(r.split)), default=None)
 
 
-def best_speed(rows: Iterable[SpeedRow], form: Form, mode: str) -> float | None:
+def best_speed(rows: Iterable[SpeedRow], variant: ModelVariant, mode: str) -> float | None:
     """A form's images/s at its best batch size in a mode; None where it did not run."""
-    speeds = [row.images_per_s for row in rows if (row.form, row.mode) == (form, mode) and row.images_per_s]
+    speeds = [row.images_per_s for row in rows if (row.variant, row.mode) == (variant, mode) and row.images_per_s]
     return max(speeds, default=None)
 
 
 def speed_ups(rows: Sequence[SpeedRow], row: SpeedRow) -> tuple[float | None, float | None]:
     """How many times as fast a row is as Keras and as ONNX Runtime fp32, each at its best batch in the same mode."""
-    if row.images_per_s is None or row.mode is None or row.form == NULL:
+    if row.images_per_s is None or row.mode is None or row.variant == NULL:
         return None, None
-    others = (best_speed(rows, form, row.mode) for form in (KERAS, ONNX_FP32))
+    others = (best_speed(rows, variant, row.mode) for variant in (KERAS, ONNX_FP32))
     keras, onnx = (row.images_per_s / other if other else None for other in others)
     return keras, onnx
 
 
 def fastest(rows: Iterable[SpeedRow]) -> SpeedRow | None:
     """The row with the most images/s; ``null`` does not count."""
-    ran = [row for row in rows if row.status == OK and row.form != NULL]
+    ran = [row for row in rows if row.status == OK and row.variant != NULL]
     return max(ran, key=lambda row: row.images_per_s or 0, default=None)
 
 
 def quickest(rows: Iterable[SpeedRow]) -> SpeedRow | None:
     """The row with the lowest median latency; ``null`` does not count."""
-    ran = [row for row in rows if row.latency_p50_s is not None and row.form != NULL]
+    ran = [row for row in rows if row.latency_p50_s is not None and row.variant != NULL]
     return min(ran, key=lambda row: row.latency_p50_s or 0, default=None)
 
 

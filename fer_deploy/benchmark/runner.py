@@ -19,18 +19,18 @@ from typing import Any, Final
 from fer_deploy.benchmark.results import BenchSettings, SpeedRow, known_accuracy
 from fer_deploy.benchmark.stopwatch import Task
 from fer_deploy.benchmark.worker import WorkerEntry
-from fer_deploy.benchmark.worker_process import FormProcess
+from fer_deploy.benchmark.worker_process import WorkerProcess
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError, UnavailableError
 from fer_deploy.system.machine import machine_info
-from fer_deploy.verification.variants import NULL, Form, Selection
+from fer_deploy.verification.variants import NULL, ModelVariant, Selection
 from fer_deploy.verification.verifier import FAILED, OK, SKIPPED
 
 _STARTS: Final = 3
 LIMIT_S: Final = 300.0
 """For opening a form, which may mean building an engine, and beyond the time that is asked for."""
 _SEED: Final = 2013
-_TOLD: Final = (
+_REPORTED: Final = (
     *("effective", "simulated", "device", "runtime"),
     *("import_s", "load_s", "compile_s", "cold_start_s", "first_start_s", "peak_memory_mib"),
 )
@@ -38,19 +38,19 @@ _TOLD: Final = (
 
 
 @dataclass
-class Entrant:
+class BenchCandidate:
     """A form, the process that holds it open, and what became of both."""
 
-    form: Form
+    variant: ModelVariant
     graph: bool | None = None
-    process: FormProcess | None = None
+    process: WorkerProcess | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     figures: dict[Task, dict[str, Any]] = field(default_factory=dict)
     status: str = OK
     reason: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.form}{'' if self.graph is not False else ' without CUDA graphs'}"
+        return f"{self.variant}{'' if self.graph is not False else ' without CUDA graphs'}"
 
     def ask(self, do: str, seconds: float = 0.0, **what: Any) -> dict[str, Any]:
         """Asks the process; where it fails, so has the form: its process is ended."""
@@ -90,21 +90,21 @@ def bench(bundle: Bundle, selection: Selection, settings: BenchSettings | None =
     settings = settings or BenchSettings()
     with ExitStack() as stack:
         cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="fer-deploy-bench-"))
-        entrants: list[Entrant] = []
-        for number, form in enumerate(selection.forms):
-            settings.progress(f"open {form}", number, len(selection.forms))
-            entrants += _enter(bundle, form, settings, cache, stack)
-        _check_named(selection, entrants)
-        turns = [(entrant, task) for entrant in entrants if entrant.status == OK for task in settings.tasks]
+        candidates: list[BenchCandidate] = []
+        for number, variant in enumerate(selection.variants):
+            settings.progress(f"open {variant}", number, len(selection.variants))
+            candidates += _enter(bundle, variant, settings, cache, stack)
+        _check_named(selection, candidates)
+        turns = [(candidate, task) for candidate in candidates if candidate.status == OK for task in settings.tasks]
         _warm_up(turns, settings)
-        for entrant in entrants:
-            if entrant.status == OK:
-                entrant.facts |= entrant.ask("memory")
+        for candidate in candidates:
+            if candidate.status == OK:
+                candidate.facts |= candidate.ask("memory")
         _take_turns(turns, settings)
-        for entrant, task in turns:
-            if entrant.status == OK:
-                entrant.figures[task] = entrant.ask("outcome", **entrant.task_of(task))
-    return tuple(row for entrant in entrants for row in _rows(bundle, entrant, settings))
+        for candidate, task in turns:
+            if candidate.status == OK:
+                candidate.figures[task] = candidate.ask("outcome", **candidate.task_of(task))
+    return tuple(row for candidate in candidates for row in _rows(bundle, candidate, settings))
 
 
 def order_of_rounds(count: int, rounds: int) -> list[list[int]]:
@@ -113,91 +113,93 @@ def order_of_rounds(count: int, rounds: int) -> list[list[int]]:
     return [draw.sample(range(count), count) for _ in range(rounds)]
 
 
-def _enter(bundle: Bundle, form: Form, settings: BenchSettings, cache: str, stack: ExitStack) -> list[Entrant]:
+def _enter(
+    bundle: Bundle, variant: ModelVariant, settings: BenchSettings, cache: str, stack: ExitStack
+) -> list[BenchCandidate]:
     """Opens a form, with TensorRT once more without CUDA graphs."""
-    graphs: Sequence[bool | None] = (True, False) if form.backend == "trt" else (None,)
-    entrants: list[Entrant] = []
+    graphs: Sequence[bool | None] = (True, False) if variant.backend == "trt" else (None,)
+    candidates: list[BenchCandidate] = []
     for graph in graphs:
-        entrant = Entrant(form, graph)
-        entry = WorkerEntry(str(bundle.path.resolve()), *form, settings.device, settings.threads, graph)
+        candidate = BenchCandidate(variant, graph)
+        entry = WorkerEntry(str(bundle.path.resolve()), *variant, settings.device, settings.threads, graph)
         try:
-            entrant.facts = _start(entrant, entry, settings, cache, stack)
+            candidate.facts = _start(candidate, entry, settings, cache, stack)
         except UnavailableError as error:
-            entrant.fail(SKIPPED, error)
+            candidate.fail(SKIPPED, error)
         except BackendError as error:
-            entrant.fail(FAILED, error)
-        entrants.append(entrant)
-        if entrant.status != OK:
+            candidate.fail(FAILED, error)
+        candidates.append(candidate)
+        if candidate.status != OK:
             break
-    return entrants
+    return candidates
 
 
 def _start(
-    entrant: Entrant, entry: WorkerEntry, settings: BenchSettings, cache: str, stack: ExitStack
+    candidate: BenchCandidate, entry: WorkerEntry, settings: BenchSettings, cache: str, stack: ExitStack
 ) -> dict[str, Any]:
     """Starts a form with nothing in its cache, then as it starts from the second time on; the last process stays."""
-    with FormProcess(entry, cache, LIMIT_S) as first:
+    with WorkerProcess(entry, cache, LIMIT_S) as first:
         facts = {**first.ready, "compile_s": first.ready["open_s"], "first_start_s": first.ready["cold_start_s"]}
     starts = []
-    begun = time.monotonic()
+    started = time.monotonic()
     while True:
-        process = FormProcess(entry, cache, LIMIT_S)
+        process = WorkerProcess(entry, cache, LIMIT_S)
         starts.append(process.ready)
-        if len(starts) == _STARTS or time.monotonic() - begun > settings.duration_s:
+        if len(starts) == _STARTS or time.monotonic() - started > settings.duration_s:
             break
         process.close()
     stack.callback(process.close)
-    entrant.process = process
+    candidate.process = process
     middle = {name: statistics.median(start[name] for start in starts) for name in ("cold_start_s", "import_s")}
     return {**facts, **middle, "load_s": statistics.median(start["open_s"] for start in starts)}
 
 
-def _check_named(selection: Selection, entrants: Sequence[Entrant]) -> None:
+def _check_named(selection: Selection, candidates: Sequence[BenchCandidate]) -> None:
     for name in sorted(selection.named):
-        of_backend = [entrant for entrant in entrants if entrant.form.backend == name]
-        if of_backend and all(entrant.status == SKIPPED for entrant in of_backend):
+        of_backend = [candidate for candidate in candidates if candidate.variant.backend == name]
+        if of_backend and all(candidate.status == SKIPPED for candidate in of_backend):
             raise UnavailableError(of_backend[0].reason)
-    real = [entrant for entrant in entrants if entrant.form != NULL]
-    if real and not selection.required and all(entrant.status == SKIPPED for entrant in real):
-        reasons = dict.fromkeys(entrant.reason or "" for entrant in real)
+    real = [candidate for candidate in candidates if candidate.variant != NULL]
+    if real and not selection.required and all(candidate.status == SKIPPED for candidate in real):
+        reasons = dict.fromkeys(candidate.reason or "" for candidate in real)
         raise UnavailableError(f"Nothing can be measured here: {'; '.join(reasons)}")
 
 
-def _warm_up(turns: Sequence[tuple[Entrant, Task]], settings: BenchSettings) -> None:
-    for number, (entrant, task) in enumerate(turns):
-        settings.progress(f"warm up {entrant}", number, len(turns))
-        if entrant.status == OK:
-            entrant.ask("warm_up", settings.duration_s, **entrant.task_of(task))
+def _warm_up(turns: Sequence[tuple[BenchCandidate, Task]], settings: BenchSettings) -> None:
+    for number, (candidate, task) in enumerate(turns):
+        settings.progress(f"warm up {candidate}", number, len(turns))
+        if candidate.status == OK:
+            candidate.ask("warm_up", settings.duration_s, **candidate.task_of(task))
 
 
-def _take_turns(turns: Sequence[tuple[Entrant, Task]], settings: BenchSettings) -> None:
+def _take_turns(turns: Sequence[tuple[BenchCandidate, Task]], settings: BenchSettings) -> None:
     total, done = len(turns) * settings.rounds, 0
     for order in order_of_rounds(len(turns), settings.rounds):
         for place in order:
-            entrant, task = turns[place]
-            settings.progress(f"measure {entrant}", done, total)
+            candidate, task = turns[place]
+            settings.progress(f"measure {candidate}", done, total)
             done += 1
-            if entrant.status == OK:
-                entrant.ask("turn", settings.duration_s / settings.rounds, **entrant.task_of(task))
+            if candidate.status == OK:
+                candidate.ask("turn", settings.duration_s / settings.rounds, **candidate.task_of(task))
 
 
-def _rows(bundle: Bundle, entrant: Entrant, settings: BenchSettings) -> list[SpeedRow]:
+def _rows(bundle: Bundle, candidate: BenchCandidate, settings: BenchSettings) -> list[SpeedRow]:
     """Makes the rows of a form: one for each task, or a single one where it did not come to that."""
-    form, facts = entrant.form, entrant.facts
-    if entrant.status != OK:
-        row = SpeedRow(*form, graph=entrant.graph, status=entrant.status, reason=entrant.reason)
+    variant, facts = candidate.variant, candidate.facts
+    if candidate.status != OK:
+        row = SpeedRow(*variant, graph=candidate.graph, status=candidate.status, reason=candidate.reason)
         return [row]
     device = facts["device"]
     machine = facts["gpu"] or machine_info()["cpu_class"]
-    known = known_accuracy(bundle, form, device, machine) if form != NULL else None
-    artefact = bundle.find(*form.artefact) if form != NULL else None
+    known = known_accuracy(bundle, variant, device, machine) if variant != NULL else None
+    artefact = bundle.find(*variant.artefact) if variant != NULL else None
     return [
         SpeedRow(
-            backend=form.backend,
-            precision=form.precision,
-            **{name: facts[name] for name in _TOLD},
+            backend=variant.backend,
+            precision=variant.precision,
+            **{name: facts[name] for name in _REPORTED},
             machine=machine,
-            graph=entrant.graph,
+            graph=candidate.graph,
             mode=task.mode,
             batch=task.batch,
             accuracy=known.accuracy if known else None,
@@ -205,7 +207,7 @@ def _rows(bundle: Bundle, entrant: Entrant, settings: BenchSettings) -> list[Spe
             accuracy_machine=known.machine if known else None,
             artefact_sha256=artefact.sha256 if artefact else None,
             status=OK,
-            **entrant.figures[task],
+            **candidate.figures[task],
         )
         for task in settings.tasks
     ]

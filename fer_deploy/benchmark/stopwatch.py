@@ -72,10 +72,10 @@ def tiled_batches(batch: int) -> list[Images]:
     Returns:
         Contiguous arrays, uint8, shape (batch, 48, 48, 1).
     """
-    pictures = probe_images()
+    images = probe_images()
     places = np.arange(batch)
-    step = max(1, len(pictures) // _DIFFERENT)
-    return [pictures[(places + i * step) % len(pictures)] for i in range(_DIFFERENT)]
+    step = max(1, len(images) // _DIFFERENT)
+    return [images[(places + i * step) % len(images)] for i in range(_DIFFERENT)]
 
 
 class Stopwatch:
@@ -106,15 +106,15 @@ class Stopwatch:
             window_s: Length of a window; one call at least.
             limit_s: After so long it is given up; ``settled`` tells which.
         """
-        begun = self._clock()
+        started = self._clock()
         self._backend.run(next(self._batches))  # some runtimes compile for each batch size
         centre = median if self._task.mode == LATENCY else fmean  # answers of parallel streams come in bursts
         before = 0.0
-        while not self.settled and self._clock() - begun < limit_s:
+        while not self.settled and self._clock() - started < limit_s:
             now = centre(self._run(window_s))
             self.settled = abs(now - before) <= SETTLED * before
             before = now
-        self.warm_up_s = self._clock() - begun
+        self.warm_up_s = self._clock() - started
 
     def turn(self, seconds: float, least: int = 1) -> float:
         """Measures for so long; what the turns of others left behind is run off before.
@@ -163,10 +163,10 @@ class Stopwatch:
         stop = clock() + seconds
         while True:
             batch = next(batches)
-            begun = clock()
+            started = clock()
             run(batch)
             ended = clock()
-            samples.append(ended - begun)
+            samples.append(ended - started)
             if ended >= stop and len(samples) >= least:
                 return samples
 
@@ -178,16 +178,16 @@ class Stopwatch:
                 yield next(self._batches)
 
         samples: list[float] = []
-        with closing(self._backend.run_stream(feed())) as answers:
-            next(answers)
+        with closing(self._backend.run_stream(feed())) as replies:
+            next(replies)
             last = clock()
             stop = last + seconds
             while last < stop or len(samples) < least:
-                next(answers)
+                next(replies)
                 now = clock()
                 samples.append(now - last)
                 last = now
             feeding = False
-            for _ in answers:
+            for _ in replies:
                 pass
         return samples

@@ -22,12 +22,12 @@ from fer_deploy.benchmark.results import Progress
 from fer_deploy.benchmark.runner import LIMIT_S
 from fer_deploy.benchmark.stopwatch import THROUGHPUT, Task
 from fer_deploy.benchmark.worker import WorkerEntry
-from fer_deploy.benchmark.worker_process import FormProcess
+from fer_deploy.benchmark.worker_process import WorkerProcess
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.bundle.records import Tuned
 from fer_deploy.errors import BackendError
 from fer_deploy.system.machine import machine_info, usable_cores
-from fer_deploy.verification.variants import AUTO, Form
+from fer_deploy.verification.variants import AUTO, ModelVariant
 
 BATCHES: Final = (8, 16, 32, 64, 128, 256)
 TIE: Final = 0.03
@@ -52,7 +52,7 @@ class Candidate:
     """
 
     settings: BackendSettings
-    process: FormProcess
+    process: WorkerProcess
     rates: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
 
@@ -87,7 +87,7 @@ class Tuning(NamedTuple):
 
 def tune(
     bundle: Bundle,
-    form: Form,
+    variant: ModelVariant,
     device: str = AUTO,
     turn_s: float = 0.5,
     progress: Progress = lambda text, done, total: None,
@@ -108,17 +108,17 @@ def tune(
     with ExitStack() as stack:
         cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="fer-deploy-tune-"))
 
-        def start(threads: int | None, streams: int | None) -> FormProcess:
-            progress(f"open {form}", 0, 0)
+        def start(threads: int | None, streams: int | None) -> WorkerProcess:
+            progress(f"open {variant}", 0, 0)
             settings = (threads, streams, None)
-            entry = WorkerEntry(str(bundle.path.resolve()), *form, device, settings=settings)
-            return stack.enter_context(FormProcess(entry, cache, LIMIT_S))
+            entry = WorkerEntry(str(bundle.path.resolve()), *variant, device, settings=settings)
+            return stack.enter_context(WorkerProcess(entry, cache, LIMIT_S))
 
         plain = start(None, None)
-        default = Candidate(BackendSettings(batch=backend_class(form.backend).default_batch), plain)
+        default = Candidate(BackendSettings(batch=backend_class(variant.backend).default_batch), plain)
         facts = plain.ask("warm_up", turn_s, **default.task)
-        processes: dict[tuple[int | None, int | None], FormProcess] = {(None, None): plain}
-        processes |= {choice: start(*choice) for choice in choices(form.backend, plain.ready["device"], facts)}
+        processes: dict[tuple[int | None, int | None], WorkerProcess] = {(None, None): plain}
+        processes |= {choice: start(*choice) for choice in choices(variant.backend, plain.ready["device"], facts)}
         candidates = [default] + [
             Candidate(BackendSettings(threads, streams, batch), process)
             for (threads, streams), process in processes.items()
@@ -126,7 +126,7 @@ def tune(
             if (threads, streams, batch) != default.settings
         ]
         ranked = _knock_out(candidates, turn_s, progress)
-    return Tuning(_record(bundle, form, choose(ranked, default), plain.ready), tuple(ranked))
+    return Tuning(_record(bundle, variant, choose(ranked, default), plain.ready), tuple(ranked))
 
 
 def choices(backend: str, device: str, default: dict[str, Any]) -> list[tuple[int | None, int | None]]:
@@ -207,14 +207,14 @@ def _turns(count: int) -> int:
     return turns + count * _LAST_ROUNDS
 
 
-def _record(bundle: Bundle, form: Form, best: Candidate, ready: dict[str, Any]) -> Tuned:
-    artefact = bundle.find(*form.artefact)
+def _record(bundle: Bundle, variant: ModelVariant, best: Candidate, ready: dict[str, Any]) -> Tuned:
+    artefact = bundle.find(*variant.artefact)
     if artefact is None:  # the process has read it already
-        raise BackendError(f"{form} has no file in {bundle.path}")
+        raise BackendError(f"{variant} has no file in {bundle.path}")
     assert best.settings.batch is not None
     return Tuned(
-        backend=form.backend,
-        precision=form.precision,
+        backend=variant.backend,
+        precision=variant.precision,
         device=ready["device"],
         runtime=ready["runtime"],
         machine=ready["gpu"] or machine_info()["cpu_class"],

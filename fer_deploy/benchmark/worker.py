@@ -25,7 +25,7 @@ _STATUS: Final = Path("/proc/self/status")
 _PAUSE_S: Final = 0.02
 _MOST_PAUSES: Final = 25
 
-Answer = dict[str, Any]
+Reply = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,66 +57,68 @@ def serve(argument: str) -> None:
     Args:
         argument: An ``WorkerEntry`` as JSON.
     """
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # a runtime's own chatter must not come between
     try:
-        _serve(WorkerEntry(**json.loads(argument)), answers)
+        _serve(WorkerEntry(**json.loads(argument)), replies)
     except (MissingDependencyError, UnavailableError) as error:
-        _tell(answers, {"refused": SKIPPED, "reason": one_line(error, 500)})
+        _report(replies, {"refused": SKIPPED, "reason": one_line(error, 500)})
     except BundleError as error:
-        _tell(answers, {"refused": DAMAGED, "reason": one_line(error, 500)})
+        _report(replies, {"refused": DAMAGED, "reason": one_line(error, 500)})
     except FerDeployError as error:
-        _tell(answers, {"refused": FAILED, "reason": one_line(error, 500)})
+        _report(replies, {"refused": FAILED, "reason": one_line(error, 500)})
 
 
-def _serve(entry: WorkerEntry, answers: IO[str]) -> None:
+def _serve(entry: WorkerEntry, replies: IO[str]) -> None:
     import numpy as np
 
     from fer_deploy.backends.base import Backend, BackendSettings
     from fer_deploy.bundle.manifest import Bundle
     from fer_deploy.labels import INPUT_SHAPE
-    from fer_deploy.verification.variants import Form, open_form
+    from fer_deploy.verification.variants import ModelVariant, open_variant
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     _import_runtime(entry.backend)
     imported = time.perf_counter()
     bundle = Bundle.load(entry.bundle)
     options: dict[str, Any] = {} if entry.graph is None else {"graph": entry.graph}
     if entry.settings is not None:
         options["settings"] = BackendSettings(*entry.settings)
-    backend: Backend = open_form(bundle, Form(entry.backend, entry.precision), entry.device, entry.threads, **options)
+    backend: Backend = open_variant(
+        bundle, ModelVariant(entry.backend, entry.precision), entry.device, entry.threads, **options
+    )
     with backend:
         opened = time.perf_counter()
         backend.run(np.zeros((1, *INPUT_SHAPE), np.uint8))
-        told = {name: getattr(backend, name) for name in ("effective", "device", "runtime", "gpu", "simulated")}
-        _tell(answers, {"import_s": imported - begun, "open_s": opened - imported, **told})
-        _measure(backend, answers)
+        reported = {name: getattr(backend, name) for name in ("effective", "device", "runtime", "gpu", "simulated")}
+        _report(replies, {"import_s": imported - started, "open_s": opened - imported, **reported})
+        _measure(backend, replies)
 
 
-def _measure(backend: Any, answers: IO[str]) -> None:
+def _measure(backend: Any, replies: IO[str]) -> None:
     from fer_deploy.benchmark.stopwatch import THROUGHPUT, Stopwatch, Task
 
     watches: dict[Task, Stopwatch] = {}
     for line in sys.stdin:
         wanted = json.loads(line)
         if wanted["do"] == "memory":
-            _tell(answers, {"peak_memory_mib": _peak_memory_mib()})
+            _report(replies, {"peak_memory_mib": _peak_memory_mib()})
             continue
         task = Task(*wanted["task"])
         if task not in watches:
             watches[task] = Stopwatch(backend, task)
         watch = watches[task]
-        answer: Answer = {}
+        reply: Reply = {}
         if wanted["do"] == "warm_up":
             watch.warm_up(wanted["seconds"] / 20, wanted["seconds"])
             streams, threads = backend.parallelism(task.mode == THROUGHPUT)
-            answer |= {"streams": streams, "threads": threads}
+            reply |= {"streams": streams, "threads": threads}
         elif wanted["do"] == "turn":
-            answer["images_per_s"] = watch.turn(wanted["seconds"], wanted.get("least", 1))
+            reply["images_per_s"] = watch.turn(wanted["seconds"], wanted.get("least", 1))
         else:
-            answer = watch.outcome()
+            reply = watch.outcome()
         wait_until_idle()
-        _tell(answers, answer)
+        _report(replies, reply)
 
 
 def wait_until_idle(
@@ -161,6 +163,6 @@ def _peak_memory_mib() -> float | None:
     return None
 
 
-def _tell(answers: IO[str], answer: Answer) -> None:
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
+def _report(replies: IO[str], reply: Reply) -> None:
+    replies.write(json.dumps(reply) + "\n")
+    replies.flush()

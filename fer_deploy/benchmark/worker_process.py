@@ -18,7 +18,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Final, Self
 
-from fer_deploy.benchmark.worker import DAMAGED, FAILED, SKIPPED, Answer, WorkerEntry
+from fer_deploy.benchmark.worker import DAMAGED, FAILED, SKIPPED, Reply, WorkerEntry
 from fer_deploy.errors import BackendError, BundleError, UnavailableError
 from fer_deploy.verification.trial import ending
 
@@ -31,7 +31,7 @@ serve(sys.argv[2])
 _ERRORS: Final = {SKIPPED: UnavailableError, FAILED: BackendError, DAMAGED: BundleError}
 
 
-class FormProcess:
+class WorkerProcess:
     """A process that holds one form open.
 
     Args:
@@ -54,7 +54,7 @@ class FormProcess:
         self._unread = b""
         # the same modules as here, and not those that happen to lie in the folder that the user works in (-P)
         command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), json.dumps(asdict(entry))]
-        begun = time.perf_counter()
+        started = time.perf_counter()
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -63,13 +63,13 @@ class FormProcess:
             env={**os.environ, "XDG_CACHE_HOME": cache, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
         )
         try:
-            self.ready = self._answer(limit_s)
-            self.ready["cold_start_s"] = time.perf_counter() - begun
+            self.ready = self._reply(limit_s)
+            self.ready["cold_start_s"] = time.perf_counter() - started
         except BaseException:
             self.close()
             raise
 
-    def ask(self, do: str, seconds: float = 0.0, **what: Any) -> Answer:
+    def ask(self, do: str, seconds: float = 0.0, **what: Any) -> Reply:
         """Has something done and gives the answer.
 
         Args:
@@ -84,9 +84,9 @@ class FormProcess:
         with suppress(BrokenPipeError):  # how it ended is told by the missing answer
             self._process.stdin.write(json.dumps({"do": do, "seconds": seconds, **what}).encode() + b"\n")
             self._process.stdin.flush()
-        return self._answer(seconds + self._limit_s)
+        return self._reply(seconds + self._limit_s)
 
-    def _answer(self, limit_s: float) -> Answer:
+    def _reply(self, limit_s: float) -> Reply:
         assert self._process.stdout is not None
         stop, pipe = time.monotonic() + limit_s, self._process.stdout.fileno()
         while b"\n" not in self._unread:
@@ -97,10 +97,10 @@ class FormProcess:
                 raise BackendError(f"it {ending(self._process.wait(), self._chatter)}")
             self._unread += piece
         line, _, self._unread = self._unread.partition(b"\n")
-        answer: Answer = json.loads(line)
-        if "refused" in answer:
-            raise _ERRORS[answer["refused"]](answer["reason"])
-        return answer
+        reply: Reply = json.loads(line)
+        if "refused" in reply:
+            raise _ERRORS[reply["refused"]](reply["reason"])
+        return reply
 
     def close(self) -> None:
         """Ends the process; it has nothing to lose."""

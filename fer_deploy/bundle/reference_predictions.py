@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.data.fer2013 import PARTITIONS
-from fer_deploy.data.probe import PICTURES
+from fer_deploy.data.probe import IMAGES
 from fer_deploy.errors import BundleError, one_line
 from fer_deploy.labels import NUM_CLASSES
 from fer_deploy.system.files import written_whole
@@ -30,7 +30,7 @@ from fer_deploy.system.files import written_whole
 OUTPUTS_FILE: Final = "keras_outputs.npz"
 FORMAT: Final = "outputs"
 MAX_BYTES: Final = 16 << 20
-MAX_PICTURES: Final = 100_000
+MAX_IMAGES: Final = 100_000
 _ROUNDING: Final = 1e-3
 _DAMAGE: Final = (
     *(ValueError, TypeError, SyntaxError, KeyError, EOFError, OSError, RuntimeError, NotImplementedError),
@@ -89,7 +89,7 @@ def write_outputs(
         OutputError: It cannot be written.
         ValueError: An array is not of float32 probabilities, or a name is no partition's.
     """
-    arrays: dict[str, NDArray[Any]] = {"probe": _checked("probe", probe, PICTURES)}
+    arrays: dict[str, NDArray[Any]] = {"probe": _checked("probe", probe, IMAGES)}
     for name in sorted(partitions or {}):
         if name not in PARTITIONS:
             raise ValueError(f"there is no partition {name!r:.40}")
@@ -137,7 +137,7 @@ def _parse(content: bytes) -> KerasOutputs:
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise ValueError(f"{name}_fingerprint is no SHA-256: {digest!r:.80}")
         partitions[name] = RecordedPartition(digest, _checked(name, arrays[name], None))
-    return KerasOutputs(_checked("probe", arrays["probe"], PICTURES), partitions)
+    return KerasOutputs(_checked("probe", arrays["probe"], IMAGES), partitions)
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -146,7 +146,7 @@ def _entry(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         if npy.read_magic(stream) != (1, 0):
             raise ValueError(f"{name} is not of the .npy format 1.0")
         shape, fortran, dtype = npy.read_array_header_1_0(stream)
-        expected, most = ("<U64", 1) if name.endswith("_fingerprint") else ("<f4", MAX_PICTURES * NUM_CLASSES)
+        expected, most = ("<U64", 1) if name.endswith("_fingerprint") else ("<f4", MAX_IMAGES * NUM_CLASSES)
         count = math.prod(shape)
         if dtype != np.dtype(expected) or fortran or not 0 < count <= most:
             raise ValueError(f"{name} is {dtype} of shape {shape}: not an array of ours")

@@ -148,11 +148,13 @@ def _batches(text: str) -> tuple[int, ...]:
 def _tuned_batches(bundle: Bundle, selection: Selection, device: str) -> tuple[int, ...]:
     """Lists the batch sizes that --tune found for the selected forms on this machine."""
     from fer_deploy.backends.registry import BACKENDS, backend_class
-    from fer_deploy.backends.select import AUTO, BackendChoice, settle
+    from fer_deploy.backends.select import AUTO, BackendChoice, tuned_settings
 
-    forms = [(form, backend_class(form.backend)) for form in selection.forms if form.backend in BACKENDS]
-    choices = [BackendChoice(*form, kind.devices[0] if device == AUTO else device) for form, kind in forms]
-    return tuple(batch for choice in choices if (batch := settle(bundle, choice).batch))
+    variants = [
+        (variant, backend_class(variant.backend)) for variant in selection.variants if variant.backend in BACKENDS
+    ]
+    choices = [BackendChoice(*variant, kind.devices[0] if device == AUTO else device) for variant, kind in variants]
+    return tuple(batch for choice in choices if (batch := tuned_settings(bundle, choice).batch))
 
 
 def _modes(mode: Mode) -> tuple[str, ...]:
@@ -166,10 +168,10 @@ def _write(output: Path, text: str) -> None:
 
 def _failures(selection: Selection, rows: Sequence[SpeedRow]) -> list[str]:
     """Gives a line for each form that should have run and did not."""
-    failures = [f"{row.form}: {row.reason}" for row in rows if row.status == "failed"]
+    failures = [f"{row.variant}: {row.reason}" for row in rows if row.status == "failed"]
     for row in rows:
-        if row.status == "skipped" and row.form in selection.required:
-            failures.append(f"{row.form} is required and did not run: {row.reason}")
+        if row.status == "skipped" and row.variant in selection.required:
+            failures.append(f"{row.variant} is required and did not run: {row.reason}")
     return failures
 
 

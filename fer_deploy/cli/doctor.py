@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fer_deploy.bundle.manifest import Bundle
-    from fer_deploy.verification.checkup import Checkup, Tried
+    from fer_deploy.verification.checkup import Checkup, TrialResult
 
 _NO_VNNI = ("avx512", "avx2", "other")
 
@@ -82,8 +82,8 @@ def _print(found: Checkup, bundle: Bundle) -> None:
     for checked in found.checked:
         if checked.reason:
             tried = checked.tried
-            form = " ".join(filter(None, (tried.backend, tried.device, tried.precision)))
-            console.print(f"{form}: {printable(checked.reason)}")
+            variant = " ".join(filter(None, (tried.backend, tried.device, tried.precision)))
+            console.print(f"{variant}: {printable(checked.reason)}")
     choice = found.decision.choice
     console.print(f"auto takes {choice.backend} {choice.precision} on {choice.device}: {found.decision.reason}")
     console.print(f"with {found.settings}")
@@ -144,7 +144,7 @@ def _table(found: Checkup) -> Table:
     return table
 
 
-def _precision(tried: Tried) -> str:
+def _precision(tried: TrialResult) -> str:
     if tried.precision is None:
         return "-"
     computed = (
@@ -156,10 +156,10 @@ def _precision(tried: Tried) -> str:
 
 
 def _self_test(found: Checkup) -> str:
-    if found.ground is None:
-        return f"No self-test: {found.ground_reason}"
-    beside = {"recorded": "Keras's recorded answers", "keras": "Keras"}[found.ground]
+    if found.reference is None:
+        return f"No self-test: {found.reference_reason}"
+    beside = {"recorded": "Keras's recorded answers", "keras": "Keras"}[found.reference]
     return (
-        f"Self-test: {found.pictures} drawn pictures beside {beside}; no accuracy was measured, "
+        f"Self-test: {found.images} drawn pictures beside {beside}; no accuracy was measured, "
         "fer-deploy verify does that"
     )

@@ -110,7 +110,7 @@ def export(
       --classes angry,disgust,fear,happy,sad,surprise,neutral
     """
     from fer_deploy.errors import UsageError
-    from fer_deploy.exporting.contract import foreign_contract
+    from fer_deploy.exporting.contract import model_contract
     from fer_deploy.exporting.engines import engine_step, parse_targets
     from fer_deploy.exporting.export_recipe import ExportRecipe, load_export_recipe
     from fer_deploy.exporting.exporter import export_bundle
@@ -123,7 +123,7 @@ def export(
         os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # the GPU must be seen, and is not TensorFlow's to fill
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # conversion and comparison run on the CPU
-    foreign = foreign_contract(
+    foreign = model_contract(
         network, input_size=input_size, channels=channels, scale=scale, classes=classes, logits=logits
     )
     chosen = load_export_recipe(recipe) if recipe else ExportRecipe()
@@ -186,8 +186,8 @@ def _as_json(bundle: Bundle) -> dict[str, Any]:
         }
         for a in bundle.artefacts
     ]
-    told = {"path": str(bundle.path), "name": bundle.name, "temperature": _temperature(bundle), "files": files}
-    return {"schema": 1, "machine": machine_info(), "rows": rows, "bundle": told}
+    reported = {"path": str(bundle.path), "name": bundle.name, "temperature": _temperature(bundle), "files": files}
+    return {"schema": 1, "machine": machine_info(), "rows": rows, "bundle": reported}
 
 
 def _temperature(bundle: Bundle) -> Any:
@@ -247,7 +247,7 @@ def _engine_lines(bundle: Bundle) -> list[str]:
         made = artefact.made_with
         if artefact.format == "engine":
             convolutions = made.get("built", {}).get("convolutions", {})
-            told = ", ".join(f"{n} convolutions {types}" for types, n in convolutions.items()) or "built"
-            lines.append(f"{artefact.file}: {told} ({made['runtime']} {made['version']}, {made['seconds']} s)")
+            reported = ", ".join(f"{n} convolutions {types}" for types, n in convolutions.items()) or "built"
+            lines.append(f"{artefact.file}: {reported} ({made['runtime']} {made['version']}, {made['seconds']} s)")
     commands = [line for a in bundle.artefacts for line in a.made_with.get("build_elsewhere", {}).values()]
     return [*lines, "", "The same engines elsewhere, in the bundle's folder:", *commands, ""]

@@ -24,9 +24,9 @@ from fer_deploy.errors import UsageError
 if TYPE_CHECKING:
     from fer_deploy.images.sources import Sources
     from fer_deploy.inference.face_reader import PhotoReader
-    from fer_deploy.inference.isolation import Watch
+    from fer_deploy.inference.isolation import CrashGuard
     from fer_deploy.inference.run import Summary, Target
-    from fer_deploy.video.clips import Clips
+    from fer_deploy.video.clips import LazyClipReader
 
 PathsArgument = Annotated[
     list[str] | None,
@@ -218,19 +218,19 @@ def _sources(
     every: str | None = None,
     smooth: float | None = None,
     detector: str = "auto",
-) -> tuple[Sources, PhotoReader | None, Clips]:
+) -> tuple[Sources, PhotoReader | None, LazyClipReader]:
     """Makes what is read, what looks for faces in it, if anything does, and what reads videos."""
     from fer_deploy.images.sources import Readers, Sources
     from fer_deploy.inference.face_reader import photo_reader
-    from fer_deploy.video.clips import Clips
+    from fer_deploy.video.clips import LazyClipReader
 
     reader = photo_reader(face, detector, smallest_face, threads)
     readers = Readers() if reader is None else reader.readers
-    clips = Clips(readers.array, every, smooth, paths)
+    clips = LazyClipReader(readers.array, every, smooth, paths)
     return Sources(paths, readers._replace(clip=clips.rows)), reader, clips
 
 
-def _supervised(paths: list[str], face: str, smallest_face: int | None, detector: str) -> Watch | None:
+def _supervised(paths: list[str], face: str, smallest_face: int | None, detector: str) -> CrashGuard | None:
     """Goes on in a process whose crash costs a picture's row; only for a table in a file, which can be gone on with."""
     from fer_deploy import cli
 

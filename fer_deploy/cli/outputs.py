@@ -16,7 +16,7 @@ import typer
 
 from fer_deploy.errors import UsageError
 from fer_deploy.inference.prediction import ERROR, NO_FACE
-from fer_deploy.inference.sinks.resume import Journal, path_of
+from fer_deploy.inference.sinks.resume import ResumeState, path_of
 from fer_deploy.inference.sinks.sink import STDOUT, Sink
 from fer_deploy.inference.sinks.text import JsonLinesSink, is_there, table_sink
 
@@ -88,12 +88,12 @@ class Outputs:
         elif output == STDOUT or not (as_json or list_paths or (sys.stdout and sys.stdout.isatty())):
             self.targets.append(table_sink(STDOUT))
         elif not (as_json or list_paths or live):
-            self.targets.append(Shown())
+            self.targets.append(TerminalTable())
         if live and as_json:
             self.targets.append(JsonLinesSink(STDOUT))
         for target in self.targets if live else ():
             if isinstance(target, Sink):
-                target.hurry()
+                target.flush_every_row()
 
     def _open_table(self, file: str, resume: bool) -> None:
         self._table = table_sink(file, self._overwrite, resume)
@@ -103,7 +103,7 @@ class Outputs:
         if path_of(file).exists():
             self._resumes = is_there(file)
         elif Path(file).exists() and Path(file).stat().st_size:
-            self._table.find_place(lambda path: None)  # refuses what is no table of ours
+            self._table.seek_resume_point(lambda path: None)  # refuses what is no table of ours
             self.is_done = True
         else:
             self._table.overwrite = True  # killed before anything was written
@@ -122,7 +122,7 @@ class Outputs:
                 f"{self._file} is complete already, and --resume would read nothing for {' and '.join(given)}: leave "
                 "--resume out, and choose another name for the table or add --overwrite"
             )
-        return sum(row.status == ERROR for row in self._table.rows_so_far()) if self._table else 0
+        return sum(row.status == ERROR for row in self._table.existing_rows()) if self._table else 0
 
     @property
     def resumed(self) -> Sink | None:
@@ -154,7 +154,7 @@ class Outputs:
             "device": backend.device,
             **more,
         }
-        self._table.journal = Journal(self._file, settings)
+        self._table.journal = ResumeState(self._file, settings)
         if self._resumes:
             self._table.journal.check()
 
@@ -205,19 +205,19 @@ class Outputs:
         from fer_deploy.video.reader import Video
 
         def about() -> dict[str, str]:
-            told = {
+            reported = {
                 "read": printable(" ".join(self._paths)),
                 "model": f"{backend.bundle.name}, {backend.precision}"
                 + (f", --tta {backend.tta}" if backend.tta else ""),
                 "computed by": f"{backend.runtime} on {backend.device}",
             }
             left_out = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.skipped.items()))
-            return {**told, "left out": left_out} if left_out else told
+            return {**reported, "left out": left_out} if left_out else reported
 
         self._page = file
-        picture = None if reader is None else reader.small_picture
+        image = None if reader is None else reader.small_image
         replaced = self._overwrite or self._resumes
-        self.targets.append(Page(file, about, replaced, picture=picture, open_video=Video))
+        self.targets.append(Page(file, about, replaced, image=image, open_video=Video))
 
     def lines(self) -> list[str]:
         """Tells what was written where."""
@@ -245,10 +245,10 @@ def _copied(written: int, gone: int, folder: str) -> str:
     return f"{written} {'copy' if written == 1 else 'copies'} in {folder}{missing}"
 
 
-class Shown:
+class TerminalTable:
     """The first rows as a table on the terminal."""
 
-    def __enter__(self) -> Shown:
+    def __enter__(self) -> TerminalTable:
         self._first: list[Prediction] = []
         self._seen = 0
         return self

@@ -28,30 +28,30 @@ def print_verification(bundle: Bundle, outcome: Verification, source: str) -> No
     from rich.console import Console
 
     from fer_deploy.system.machine import machine_info
-    from fer_deploy.verification.verification_report import gate_lines, ground_line, outcome_line, skipped_lines
+    from fer_deploy.verification.verification_report import gate_lines, outcome_line, reference_line, skipped_lines
 
     console = Console(highlight=False)
     if not console.is_terminal or console.width > WIDTH:
         console.width = WIDTH
     machine = machine_info()
     with_labels = any(row.accuracy is not None for row in outcome.rows)
-    console.print(_forms(outcome, with_labels))
+    console.print(_variants(outcome, with_labels))
     if with_labels:
         console.print(_classes(outcome))
-    told = [
+    reported = [
         f"{bundle.name}: {outcome.n:,} pictures of {outcome.split} ({source})",
         f"CPU class {machine['cpu_class']} ({machine['cpu'] or 'unknown processor'})",
-        ground_line(outcome),
-        *outcome.ground.notes,
+        reference_line(outcome),
+        *outcome.reference.notes,
         *gate_lines(outcome),
         *skipped_lines(outcome),
     ]
-    for line in told:
+    for line in reported:
         console.print(line, markup=False, soft_wrap=True, style="dim")
     console.print(outcome_line(outcome), markup=False, style="bold green" if outcome.passed else _BAD)
 
 
-def _forms(outcome: Verification, with_labels: bool) -> Table:
+def _variants(outcome: Verification, with_labels: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -105,7 +105,7 @@ def _classes(outcome: Verification) -> Table:
     for row in outcome.rows:
         if row.class_accuracy is not None:
             shares = (row.class_accuracy.get(label) for label in LABELS)
-            table.add_row(str(row.form), *("" if share is None else f"{share:.1%}" for share in shares))
+            table.add_row(str(row.variant), *("" if share is None else f"{share:.1%}" for share in shares))
     return table
 
 
@@ -116,7 +116,7 @@ def print_bench(name: str, rows: Sequence[SpeedRow], settings: BenchSettings) ->
         console.print(_speeds(rows))
         console.print()
         console.print(_starts(rows))
-    for line in _told(name, rows, settings):
+    for line in _reported(name, rows, settings):
         console.print(line, markup=False, soft_wrap=True, style="dim")
 
 
@@ -133,9 +133,9 @@ def print_difference(found: Difference) -> None:
         table.add_row(key.backend, precision, key.device, key.mode, str(key.batch), *figures, style=style)
     console = _console()
     console.print(table)
-    told = ["A ratio above 1 is faster", *found.notes]
-    told += [f"only before: {key}" for key in found.only_old] + [f"only now: {key}" for key in found.only_new]
-    for line in told:
+    reported = ["A ratio above 1 is faster", *found.notes]
+    reported += [f"only before: {key}" for key in found.only_old] + [f"only now: {key}" for key in found.only_new]
+    for line in reported:
         console.print(line, markup=False, soft_wrap=True, style="dim")
 
 
@@ -189,7 +189,7 @@ def _pairs(rows: Sequence[SpeedRow]) -> list[list[SpeedRow]]:
     pairs: dict[tuple[object, ...], list[SpeedRow]] = {}
     for row in rows:
         if row.status == "ok":
-            pairs.setdefault((*row.form, row.device, row.graph, row.batch), []).append(row)
+            pairs.setdefault((*row.variant, row.device, row.graph, row.batch), []).append(row)
     return list(pairs.values())
 
 
@@ -198,8 +198,8 @@ def _starts(rows: Sequence[SpeedRow]) -> Table:
     table = _bench_table("backend", "precision")
     for column in ("import s", "compile s", "load s", "first start s", "cold start s", "peak MiB"):
         table.add_column(column, justify="right")
-    forms = {(*row.form, row.device, row.graph): row for row in rows if row.status == "ok"}
-    for row in forms.values():
+    variants = {(*row.variant, row.device, row.graph): row for row in rows if row.status == "ok"}
+    for row in variants.values():
         seconds = (row.import_s, row.compile_s, row.load_s, row.first_start_s, row.cold_start_s)
         memory = "" if row.peak_memory_mib is None else f"{row.peak_memory_mib:,.0f}"
         table.add_row(row.backend, _precision(row), *(f"{value or 0:.3f}" for value in seconds), memory)
@@ -230,35 +230,37 @@ def _accuracy(row: SpeedRow) -> str:
     return f"{'~' if row.accuracy_machine != row.machine else ''}{row.accuracy:.2%}"
 
 
-def _told(name: str, rows: Sequence[SpeedRow], settings: BenchSettings) -> list[str]:
+def _reported(name: str, rows: Sequence[SpeedRow], settings: BenchSettings) -> list[str]:
     """Tells what the figures are of."""
     from fer_deploy.system.machine import machine_info
 
     machine = machine_info()
     cpu = machine["cpu"] or "unknown processor"
     ran = [row for row in rows if row.status == "ok"]
-    told = [
+    reported = [
         f"{name}: CPU class {machine['cpu_class']} ({cpu}, {machine['usable_cpus']} CPUs), "
         f"{settings.duration_s:g} s per row in {settings.rounds} interleaved turns, drawn pictures",
     ]
     if any(row.backend in ("keras", "onnx") for row in ran):
-        told.append("x Keras, x ORT: against Keras and ONNX Runtime fp32, each at its best batch")
+        reported.append("x Keras, x ORT: against Keras and ONNX Runtime fp32, each at its best batch")
     alone = [
         f"{row.precision}{_GRAPH[row.graph]} batch {row.batch} {_milliseconds(row.device_p50_s)} ms"
         for row in ran
         if row.device_p50_s is not None
     ]
     if alone:
-        told.append(f"p50 is from host memory to host memory; the GPU alone: {', '.join(alone)}")
+        reported.append(f"p50 is from host memory to host memory; the GPU alone: {', '.join(alone)}")
     if splits := sorted({row.accuracy_split for row in ran if row.accuracy_split}):
-        told.append(f"accuracy: as verify recorded it on {', '.join(splits)}")
+        reported.append(f"accuracy: as verify recorded it on {', '.join(splits)}")
     if others := sorted({row.accuracy_machine or "" for row in ran if row.accuracy_machine not in (None, row.machine)}):
-        told.append(f"~ recorded on {', '.join(others)}: verify --record tells it for this machine")
-    if restless := [f"{row.form} batch {row.batch} {row.mode}" for row in ran if not row.settled]:
+        reported.append(f"~ recorded on {', '.join(others)}: verify --record tells it for this machine")
+    if restless := [f"{row.variant} batch {row.batch} {row.mode}" for row in ran if not row.settled]:
         more = f" and {len(restless) - 3} more" if len(restless) > 3 else ""
-        told.append(f"not settled when the warm-up was over: {'; '.join(restless[:3])}{more}; give a longer --duration")
+        reported.append(
+            f"not settled when the warm-up was over: {'; '.join(restless[:3])}{more}; give a longer --duration"
+        )
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row.status == "skipped":
-            reasons.setdefault(row.reason or "", []).append(str(row.form))
-    return told + [f"skipped {', '.join(forms)}: {reason}" for reason, forms in reasons.items()]
+            reasons.setdefault(row.reason or "", []).append(str(row.variant))
+    return reported + [f"skipped {', '.join(variants)}: {reason}" for reason, variants in reasons.items()]

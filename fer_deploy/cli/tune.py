@@ -36,14 +36,14 @@ def tune(bundle: str, backend: str, precision: str, device: str, duration_s: flo
     from fer_deploy.bundle.manifest import Bundle
     from fer_deploy.bundle.store import keep_tuned
     from fer_deploy.system.machine import machine_info
-    from fer_deploy.verification.variants import Form
+    from fer_deploy.verification.variants import ModelVariant
 
     loaded = Bundle.load(bundle)
     found = []
     with stages() as progress:
         for choice in _choices(loaded, backend, precision, device):
-            form = Form(choice.backend, choice.precision)
-            found.append(run(loaded, form, choice.device, duration_s / 10, progress))
+            variant = ModelVariant(choice.backend, choice.precision)
+            found.append(run(loaded, variant, choice.device, duration_s / 10, progress))
     where = keep_tuned(loaded, [tuning.tuned for tuning in found])
     if as_json:
         about = {"path": loaded.address, "name": loaded.name, "source_sha256": loaded.source_sha256}
@@ -67,10 +67,10 @@ def _choices(bundle: Bundle, backends: str, precisions: str, device: str) -> Seq
 
 
 def _rows(tuning: Tuning) -> list[dict[str, Any]]:
-    form = {name: getattr(tuning.tuned, name) for name in ("backend", "precision", "device", "runtime", "machine")}
+    variant = {name: getattr(tuning.tuned, name) for name in ("backend", "precision", "device", "runtime", "machine")}
     return [
         {
-            **form,
+            **variant,
             "mode": "throughput",
             **each.settings._asdict(),
             "images_per_s": each.images_per_s,

@@ -170,12 +170,18 @@ def _keep(
 def _as_json(bundle: Bundle, outcome: Verification, about: dict[str, object]) -> dict[str, object]:
     from fer_deploy.system.machine import machine_info
 
-    ground = outcome.ground
+    reference = outcome.reference
     return {
         "schema": 1,
         "machine": machine_info(),
         "bundle": {"path": bundle.address, "name": bundle.name, "source_sha256": bundle.source_sha256},
-        "data": {**about, "split": outcome.split, "n": outcome.n, "ground": ground.source, "notes": list(ground.notes)},
+        "data": {
+            **about,
+            "split": outcome.split,
+            "n": outcome.n,
+            "ground": reference.source,
+            "notes": list(reference.notes),
+        },
         "tta": outcome.tta,
         "gate": outcome.limits,
         "rows": [row.as_dict() for row in outcome.rows],

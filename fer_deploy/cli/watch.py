@@ -101,7 +101,7 @@ def watch_camera(
                 if photos is not None:
                     summary.searched(photos)
                 if not quiet:
-                    _tell(camera, summary)
+                    _report(camera, summary)
     if not quiet:
         print("\n".join(outputs.lines()), end="\n" * bool(outputs.lines()), file=sys.stderr)
     return summary.failed
@@ -172,7 +172,7 @@ def _ended_by_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _tell(camera: Camera, summary: Summary) -> None:
+def _report(camera: Camera, summary: Summary) -> None:
     print("\n".join(summary.lines()), file=sys.stderr)
     if camera.dropped:
         print(f"{camera.dropped:,} of {camera.read:,} pictures dropped for newer ones", file=sys.stderr)
@@ -197,19 +197,19 @@ def line(reader: LiveReader, hidden: bool) -> Iterator[Callable[[], None]]:
             if reader.last and shown[-1] - drawn >= _DRAWN_S:
                 drawn = shown[-1]
                 rate = (len(shown) - 1) / max(shown[-1] - shown[0], 1e-9)
-                live.update(told(reader.last, rate, reader.age_s), refresh=True)
+                live.update(reported(reader.last, rate, reader.age_s), refresh=True)
 
         yield draw
 
 
-def told(rows: list[Prediction], pictures_per_s: float, age_s: float) -> Text:
+def reported(rows: list[Prediction], images_per_s: float, age_s: float) -> Text:
     """Puts a picture's rows into a line: time, speed, age, and each track's emotion with a bar and its confidence."""
     from rich.text import Text
 
     seconds = int(rows[0].time_s or 0)
     faces = [row for row in rows if row.status == OK]
     count = f"{len(faces)} face{'' if len(faces) == 1 else 's'}"
-    speed = f"{f'{pictures_per_s:.1f} pictures/s, ' if pictures_per_s else ''}{1000 * age_s:.0f} ms old"
+    speed = f"{f'{images_per_s:.1f} images/s, ' if images_per_s else ''}{1000 * age_s:.0f} ms old"
     text = Text(f"{seconds // 60}:{seconds % 60:02}  {speed}  {count}", no_wrap=True, overflow="ellipsis")
     for row in sorted(faces, key=lambda row: row.track or 0):
         confidence = row.confidence or 0.0

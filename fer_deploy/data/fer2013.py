@@ -30,7 +30,7 @@ PARTITION_SIZES: Final = {TRAINING: 28_709, PUBLIC: 3_589, PRIVATE: 3_589}
 Progress = Callable[[int, int], None]
 """Called with what is done and the total, both in one unit (pictures or bytes); total is 0 where nobody knows it."""
 PIXELS: Final = IMAGE_SIZE * IMAGE_SIZE
-MAX_PICTURES: Final = 200_000
+MAX_IMAGES: Final = 200_000
 """More than five times FER-2013: what holds more is something else, or made to fill the memory."""
 MAX_NAME: Final = 200
 
@@ -96,7 +96,7 @@ class Fer2013:
     """
 
     source: Path
-    form: str
+    data_format: str
     partitions: Mapping[str, Partition]
     skipped: tuple[BadRow, ...] = ()
     notes: tuple[str, ...] = ()
@@ -175,8 +175,8 @@ def check_count(source: Path, count: int) -> None:
     Raises:
         DataError: ``count`` is over ``MAX_PICTURES``.
     """
-    if count > MAX_PICTURES:
-        raise DataError(f"{source} is not FER-2013: it holds more than {MAX_PICTURES:,} pictures, expected 35,887")
+    if count > MAX_IMAGES:
+        raise DataError(f"{source} is not FER-2013: it holds more than {MAX_IMAGES:,} pictures, expected 35,887")
 
 
 def name_problem(stem: str) -> str | None:

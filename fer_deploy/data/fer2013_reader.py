@@ -44,14 +44,14 @@ def load_fer2013(
     """
     source = Path(path)
     bad = BadRows(source, skip_bad)
-    form, rows, notes = _read(source, bad, tests_only, progress)
+    data_format, rows, notes = _read(source, bad, tests_only, progress)
     if tests_only:
         rows = [row for row in rows if row.partition != TRAINING]
     partitions = assemble(rows, bad)
     if not partitions:
         reason = f"; the first bad one is {bad.found[0].where}: {bad.found[0].reason}" if bad.found else ""
         raise DataError(f"{source} is not FER-2013: it has no usable picture{reason}")
-    return Fer2013(source, form, partitions, tuple(bad.found), (*notes, *_size_notes(partitions, tests_only)))
+    return Fer2013(source, data_format, partitions, tuple(bad.found), (*notes, *_size_notes(partitions, tests_only)))
 
 
 def _read(
@@ -62,14 +62,14 @@ def _read(
         if root is None:
             return "csv", *_read_table(folder.folder_table(source), None, bad, progress)
         entries, notes = folder.folder_entries(root)
-        rows, more = folder.read_pictures(source, entries, bad, progress, tests_only)
+        rows, more = folder.read_images(source, entries, bad, progress, tests_only)
         return "folder", rows, notes + more
     if not _starts_as_zip(source):
         return "csv", *_read_table(source, None, bad, progress)
     with _open_zip(source) as archive:
         entries, notes = folder.zip_entries(source, archive)
         if entries:
-            rows, more = folder.read_pictures(source, entries, bad, progress, tests_only)
+            rows, more = folder.read_images(source, entries, bad, progress, tests_only)
             return "zip", rows, notes + more
         table = folder.zip_table(source, archive)
     return "csv", *_read_table(source, table, bad, progress)

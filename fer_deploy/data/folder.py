@@ -30,7 +30,7 @@ from fer_deploy.data.fer2013 import (
 from fer_deploy.errors import DataError
 from fer_deploy.labels import IMAGE_SIZE, LABELS
 
-MAX_PICTURE_BYTES: Final = 1 << 20
+MAX_IMAGE_BYTES: Final = 1 << 20
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp")
 FOLDERS: Final = ("train", "test")
 _JUNK: Final = ("__macosx", "thumbs.db", "desktop.ini")
@@ -72,7 +72,7 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in _JUNK
 
 
-def read_pictures(
+def read_images(
     source: Path, entries: Sequence[FolderEntry], bad: BadRows, progress: Progress | None, tests_only: bool = False
 ) -> tuple[list[LabelledRow], list[str]]:
     """Reads all pictures, or those below ``test`` alone.
@@ -87,11 +87,11 @@ def read_pictures(
     ordered = list(_in_classes(sorted(entries, key=lambda entry: entry.parts), bad))
     ordered = [entry for entry in ordered if entry.is_test or not tests_only]
     tests = [entry.where for entry in ordered if entry.is_test]
-    told = dict(zip(tests, told_partitions([PurePosixPath(where).stem for where in tests]), strict=True))
+    reported = dict(zip(tests, partitions_by_name([PurePosixPath(where).stem for where in tests]), strict=True))
     rows = []
     for done, entry in enumerate(ordered, start=1):
         path = PurePosixPath(entry.parts[-1])
-        partition = told[entry.where] if entry.is_test else TRAINING
+        partition = reported[entry.where] if entry.is_test else TRAINING
         try:
             label = LABELS.index(entry.parts[1].lower())
             rows.append(LabelledRow(partition, label, path.stem, _content(entry, path), entry.where))
@@ -102,10 +102,10 @@ def read_pictures(
     return rows, _notes(tests)
 
 
-def told_partitions(stems: Sequence[str]) -> list[str]:
+def partitions_by_name(stems: Sequence[str]) -> list[str]:
     """Gives the partition of each picture of a test folder, by name; ``Test`` for all when one does not say it."""
-    told = [_told_by(stem) for stem in stems]
-    return [partition or TEST for partition in told] if all(told) else [TEST] * len(stems)
+    reported = [_partition_by_name(stem) for stem in stems]
+    return [partition or TEST for partition in reported] if all(reported) else [TEST] * len(stems)
 
 
 def decode(content: bytes) -> bytes:
@@ -142,7 +142,7 @@ def _content(entry: FolderEntry, path: PurePosixPath) -> bytes:
         raise ValueError(problem)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"it is no picture, expected {', '.join(SUFFIXES)}")
-    if entry.size > MAX_PICTURE_BYTES:
+    if entry.size > MAX_IMAGE_BYTES:
         raise ValueError(f"the file has {entry.size:,} bytes, expected a 48x48 picture of a few thousand")
     try:
         content = entry.read()
@@ -167,13 +167,13 @@ def _in_classes(entries: Iterable[FolderEntry], bad: BadRows) -> Iterator[Folder
         )
 
 
-def _told_by(name: str) -> str | None:
+def _partition_by_name(name: str) -> str | None:
     match = re.match(r"(PublicTest|PrivateTest)(?![A-Za-z])", name)
     return {PUBLIC: PUBLIC, PRIVATE: PRIVATE}[match[1]] if match else None
 
 
 def _notes(tests: list[str]) -> list[str]:
-    nameless = [where for where in tests if _told_by(PurePosixPath(where).name) is None]
+    nameless = [where for where in tests if _partition_by_name(PurePosixPath(where).name) is None]
     if not nameless:
         return []
     return [
@@ -234,9 +234,9 @@ def folder_root(source: Path) -> Path | None:
     Raises:
         DataError: There are two data sets.
     """
-    if _has_pictures(source):
+    if _has_images(source):
         return source
-    roots = {(child.name,) for child in _children(source) if child.is_dir() and _has_pictures(child)}
+    roots = {(child.name,) for child in _children(source) if child.is_dir() and _has_images(child)}
     return source.joinpath(*_single(source, roots)) if roots else None
 
 
@@ -306,7 +306,7 @@ def _check_open(source: Path, info: zipfile.ZipInfo) -> None:
 def _zip_reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Reader:
     def read() -> bytes:
         with archive.open(info) as file:
-            return file.read(MAX_PICTURE_BYTES)
+            return file.read(MAX_IMAGE_BYTES)
 
     return read
 
@@ -314,12 +314,12 @@ def _zip_reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Reader:
 def _file_reader(path: Path) -> Reader:
     def read() -> bytes:
         with path.open("rb") as file:
-            return file.read(MAX_PICTURE_BYTES)
+            return file.read(MAX_IMAGE_BYTES)
 
     return read
 
 
-def _has_pictures(folder: Path) -> bool:
+def _has_images(folder: Path) -> bool:
     return any(child.name.lower() in FOLDERS and child.is_dir() for child in _children(folder))
 
 

@@ -64,7 +64,7 @@ class Inspection:
         """Everything but the groups of duplicates, ready for ``json.dumps``."""
         return {
             "source": str(self.data.source),
-            "form": self.data.form,
+            "form": self.data.data_format,
             "rows": self.rows(),
             "duplicates": {
                 "within": dict(self.duplicates.within),

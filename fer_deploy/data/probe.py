@@ -20,7 +20,7 @@ FACES: Final = 64
 TEXTURES: Final = 24
 NOISE: Final = 20
 LEVELS: Final = (0.0, 128.0, 255.0)
-PICTURES: Final = FACES + TEXTURES + NOISE + len(LEVELS)
+IMAGES: Final = FACES + TEXTURES + NOISE + len(LEVELS)
 SEED: Final = 2013
 
 
@@ -42,21 +42,21 @@ def probe_images() -> Images:
 
 def _face(rng: np.random.Generator, y: Plane, x: Plane) -> Plane:
     """Draws an oval with eyes, brows and a mouth that smiles or frowns, on a shaded ground, slightly grainy."""
-    ground, skin, dark = rng.integers(20, 110), rng.integers(120, 240), rng.integers(0, 70)
+    reference, skin, dark = rng.integers(20, 110), rng.integers(120, 240), rng.integers(0, 70)
     cy, cx = 24 + rng.integers(-3, 4), 24 + rng.integers(-3, 4)
     height, width = rng.integers(17, 23), rng.integers(13, 18)
-    picture = ground + (x + y) * rng.integers(-5, 6) / 10
-    picture[((y - cy) / height) ** 2 + ((x - cx) / width) ** 2 <= 1] = skin
+    image = reference + (x + y) * rng.integers(-5, 6) / 10
+    image[((y - cy) / height) ** 2 + ((x - cx) / width) ** 2 <= 1] = skin
     eye, brow = rng.integers(1, 4), rng.integers(5, 8)
     for side in (-1, 1):
         ex, ey = cx + side * width * 0.4, cy - height * 0.25
-        picture[((y - ey) / eye) ** 2 + ((x - ex) / 3) ** 2 <= 1] = dark
+        image[((y - ey) / eye) ** 2 + ((x - ex) / 3) ** 2 <= 1] = dark
         slope = rng.integers(-3, 4) / 10
-        picture[(np.abs(y - ey + brow + side * slope * (x - ex)) <= 1) & (np.abs(x - ex) <= 4)] = dark
+        image[(np.abs(y - ey + brow + side * slope * (x - ex)) <= 1) & (np.abs(x - ex) <= 4)] = dark
     bend, spread = rng.integers(-8, 9) / 100, width * 0.5
     mouth = cy + height * 0.5 - bend * (x - cx) ** 2
-    picture[(np.abs(y - mouth) <= rng.integers(1, 4)) & (np.abs(x - cx) <= spread)] = dark
-    return picture + rng.integers(-12, 13, picture.shape)
+    image[(np.abs(y - mouth) <= rng.integers(1, 4)) & (np.abs(x - cx) <= spread)] = dark
+    return image + rng.integers(-12, 13, image.shape)
 
 
 def _texture(rng: np.random.Generator, y: Plane, x: Plane) -> Plane:

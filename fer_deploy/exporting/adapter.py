@@ -17,7 +17,7 @@ import numpy as np
 from fer_deploy.bundle.keras_file import HDF5_MAGIC, check_config, check_keras_file, check_weights, in_other_files
 from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import MissingDependencyError, ModelError, one_line
-from fer_deploy.exporting.contract import LEFT_OUT, ForeignContract
+from fer_deploy.exporting.contract import IGNORED, ModelContract
 from fer_deploy.exporting.onnx import Toolchain
 from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
 
@@ -46,10 +46,10 @@ class LoadedModel:
     model: Any
     saved_policies: tuple[str, ...]
     changed: bool
-    network: ForeignContract | None = None
+    network: ModelContract | None = None
 
 
-def load_keras_file(path: Path, tools: Toolchain, network: ForeignContract | None = None) -> LoadedModel:
+def load_keras_file(path: Path, tools: Toolchain, network: ModelContract | None = None) -> LoadedModel:
     """Loads a ``.keras`` or HDF5 file in Keras's safe mode, after ``check_model_file``.
 
     Args:
@@ -183,7 +183,7 @@ def _refuse_what_leads_out(path: Path, file: Any, h5py: Any) -> None:
         raise ModelError(f"{path} stands for {unpacked_bytes / 1e9:.0f} GB of weights: more than any network that fits")
 
 
-def wrap(path: Path, model: Any, contract: ForeignContract, tools: Toolchain) -> Any:
+def wrap(path: Path, model: Any, contract: ModelContract, tools: Toolchain) -> Any:
     """Makes a model of our contract around a foreign one.
 
     Args:
@@ -203,13 +203,13 @@ def wrap(path: Path, model: Any, contract: ForeignContract, tools: Toolchain) ->
     keras = tools.keras
     image = keras.layers.Input(INPUT_SHAPE, name="image")
     outputs = flatten(model, tools)(_prepare(image, contract, keras))
-    answers = keras.Model(image, outputs)(probe_images().astype(np.float32), training=False)
-    _check_outputs(path, np.asarray(answers), contract)
+    predictions = keras.Model(image, outputs)(probe_images().astype(np.float32), training=False)
+    _check_outputs(path, np.asarray(predictions), contract)
     if contract.logits:
         outputs = keras.layers.Softmax(name="softmax")(outputs)
     if contract.order != tuple(range(len(contract.classes))):
         outputs = keras.ops.take(outputs, list(contract.order), axis=-1)
-    if LEFT_OUT in contract.classes:
+    if IGNORED in contract.classes:
         outputs = outputs + TINY
         outputs = outputs / keras.ops.sum(outputs, axis=-1, keepdims=True)
     return keras.Model(image, outputs, name="wrapped")
@@ -243,14 +243,14 @@ def options_for(model: Any) -> str:
     height, width, channels = inputs[0][1:]
     if channels not in (1, 3) or not outputs[0][1] or outputs[0][1] < NUM_CLASSES:
         return ""
-    more = f", {LEFT_OUT!r} for what is none of FER-2013's seven" if outputs[0][1] > NUM_CLASSES else ""
+    more = f", {IGNORED!r} for what is none of FER-2013's seven" if outputs[0][1] > NUM_CLASSES else ""
     return (
         f"--input-size {height or 'HEIGHT'}x{width or 'WIDTH'} --channels {channels} --scale LOW,HIGH "
         f"--classes NAME,... (the names of its {outputs[0][1]} outputs in their order{more})"
     )
 
 
-def _check_shapes(path: Path, model: Any, contract: ForeignContract) -> None:
+def _check_shapes(path: Path, model: Any, contract: ModelContract) -> None:
     """Refuses a model whose shapes are others than the contract's; a free height or width is taken as stated."""
     inputs, outputs = shapes_of(model)
     wanted = (None, *contract.input_size, contract.channels)
@@ -270,7 +270,7 @@ def _check_shapes(path: Path, model: Any, contract: ForeignContract) -> None:
         )
 
 
-def _prepare(image: Any, contract: ForeignContract, keras: Any) -> Any:
+def _prepare(image: Any, contract: ModelContract, keras: Any) -> Any:
     """From pixels 0..255, (N, 48, 48, 1), to what the network was trained on."""
     x = image
     if contract.input_size != INPUT_SHAPE[:2]:
@@ -291,7 +291,7 @@ def _prepare(image: Any, contract: ForeignContract, keras: Any) -> Any:
     return x
 
 
-def _check_outputs(path: Path, outputs: Any, contract: ForeignContract) -> None:
+def _check_outputs(path: Path, outputs: Any, contract: ModelContract) -> None:
     """Refuses outputs that are not the probabilities, or the logits, that the contract says; shape (N, classes)."""
     if not np.isfinite(outputs).all():
         raise ModelError(f"{path} gives values that are not finite: its weights are damaged, or --scale is wrong")

@@ -15,7 +15,7 @@ from fer_deploy.errors import UsageError
 from fer_deploy.labels import IMAGE_SIZE, LABELS
 from fer_deploy.system.toml import read_toml
 
-LEFT_OUT: Final = "-"
+IGNORED: Final = "-"
 """In ``classes``: an output that is none of FER-2013's seven; it is left out, and the rest brought to a sum of 1."""
 
 SYNONYMS: Final = {
@@ -37,7 +37,7 @@ NEEDED: Final = ("scale", "classes")
 
 
 @dataclass(frozen=True)
-class ForeignContract:
+class ModelContract:
     """How a foreign network is to be fed and read.
 
     A gray picture of 48x48 is resized (bilinear, pixel centres at halves, as OpenCV and ``tf.image.resize`` do),
@@ -81,12 +81,12 @@ class ForeignContract:
 
     def _check_classes(self) -> None:
         missing = [name for name in LABELS if name not in self.classes]
-        twice = sorted({name for name in self.classes if name != LEFT_OUT and self.classes.count(name) > 1})
+        twice = sorted({name for name in self.classes if name != IGNORED and self.classes.count(name) > 1})
         if missing or twice or len(self.classes) > MAX_CLASSES:
             wrong = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(twice) or 'too many'} more than once"
             raise ValueError(
                 f"classes {wrong}: expected the network's outputs in their order, with each of {', '.join(LABELS)} "
-                f"once and {LEFT_OUT!r} for an output that is to be left out"
+                f"once and {IGNORED!r} for an output that is to be left out"
             )
 
     @property
@@ -95,7 +95,7 @@ class ForeignContract:
         return tuple(self.classes.index(name) for name in LABELS)
 
 
-def foreign_contract(file: Path | None = None, **options: Any) -> ForeignContract | None:
+def model_contract(file: Path | None = None, **options: Any) -> ModelContract | None:
     """Puts a contract together from a TOML file and from options, which come first.
 
     Args:
@@ -122,7 +122,7 @@ def foreign_contract(file: Path | None = None, **options: Any) -> ForeignContrac
             "(the names of its outputs, in their order)"
         )
     try:
-        return ForeignContract(**{key: _value(key, value) for key, value in values.items()})
+        return ModelContract(**{key: _value(key, value) for key, value in values.items()})
     except ValueError as error:
         raise UsageError(f"{where}{error}") from error
 
@@ -142,7 +142,7 @@ def _value(key: str, value: Any) -> Any:
         return _numbers(key, value.split(",") if isinstance(value, str) else value, float)
     kinds = {"channels": int, "round_pixels": bool, "logits": bool}
     if key not in kinds:
-        known = ", ".join(ForeignContract.__dataclass_fields__)
+        known = ", ".join(ModelContract.__dataclass_fields__)
         raise ValueError(f"{key!r} is unknown; known are {known}")
     if type(value) is not kinds[key]:
         raise ValueError(f"{key} is {value!r:.80}, expected a {kinds[key].__name__}")
@@ -165,10 +165,10 @@ def _numbers(key: str, values: Any, kind: type) -> tuple[Any, ...]:
 def _class_name(name: str) -> str:
     plain = name.strip().lower()
     plain = SYNONYMS.get(plain, plain)
-    if plain not in (*LABELS, LEFT_OUT):
+    if plain not in (*LABELS, IGNORED):
         raise ValueError(
             f"classes has {name.strip()!r:.40}, which is none of FER-2013's seven ({', '.join(LABELS)}): write "
-            f"{LEFT_OUT!r} in its place, and that output is left out"
+            f"{IGNORED!r} in its place, and that output is left out"
         )
     return plain
 

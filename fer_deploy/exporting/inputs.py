@@ -20,7 +20,7 @@ from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TEST, TRAINING, Fer2013, Pa
 from fer_deploy.errors import MissingDependencyError, UsageError
 from fer_deploy.exporting.export_recipe import ExportRecipe
 from fer_deploy.exporting.int8.graph import CPU, TENSORRT
-from fer_deploy.exporting.parity import ImageSet, parity_pictures
+from fer_deploy.exporting.parity import ImageSet, parity_images
 from fer_deploy.labels import NUM_CLASSES
 
 ALL: Final = "all"
@@ -37,7 +37,7 @@ class LabelledImages(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Given:
+class ExportInputs:
     """All that an export needs besides the model.
 
     Args:
@@ -50,7 +50,7 @@ class Given:
 
     precisions: tuple[str, ...]
     calibration: Calibration | None
-    pictures: ImageSet
+    images: ImageSet
     tests: Mapping[str, LabelledImages]
     recipe: ExportRecipe
 
@@ -75,7 +75,7 @@ def gather(
     force_calibration: bool,
     recipe: ExportRecipe,
     report: Callable[[str], None],
-) -> Given:
+) -> ExportInputs:
     """Reads the data sets and decides what can be made; arguments as those of ``export_bundle``.
 
     Raises:
@@ -112,7 +112,7 @@ def gather(
         name: LabelledImages(np.ascontiguousarray(partition.images[..., None]), partition.labels)
         for name, partition in tests.items()
     }
-    return Given(wanted, drawn, parity_pictures(dataset), labelled, recipe)
+    return ExportInputs(wanted, drawn, parity_images(dataset), labelled, recipe)
 
 
 def with_target(recipe: ExportRecipe, percent: float | None) -> ExportRecipe:

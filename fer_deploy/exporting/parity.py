@@ -63,7 +63,7 @@ BATCHES: Final = (1, 37)
 SINGLES: Final = 37
 """Pictures that are run one by one; all are run at the larger batch."""
 
-REAL_PICTURES: Final = 512
+REAL_IMAGES: Final = 512
 KERAS_BATCH: Final = 64
 ROUNDING: Final = 1e-3
 """How far from 1 a row of probabilities may sum."""
@@ -113,7 +113,7 @@ class Parity:
     pictures: str
 
 
-def parity_pictures(dataset: Fer2013 | None) -> ImageSet:
+def parity_images(dataset: Fer2013 | None) -> ImageSet:
     """Picks the pictures: the first of FER-2013's public test where the data is given, else the built-in set.
 
     Raises:
@@ -123,11 +123,11 @@ def parity_pictures(dataset: Fer2013 | None) -> ImageSet:
         images = probe_images()
         return ImageSet(f"built-in probe set, {len(images)} pictures", images)
     name = TEST if PUBLIC not in dataset.partitions and TEST in dataset.partitions else PUBLIC
-    images = dataset.partition(name).images[:REAL_PICTURES, :, :, None]
+    images = dataset.partition(name).images[:REAL_IMAGES, :, :, None]
     return ImageSet(f"FER-2013 {name}, {len(images)} pictures", np.ascontiguousarray(images))
 
 
-def keras_answers(bundle: Bundle, sets: Sequence[Images]) -> list[Probabilities]:
+def keras_predictions(bundle: Bundle, sets: Sequence[Images]) -> list[Probabilities]:
     """Runs the bundle's Keras model and checks that its answers are probabilities.
 
     Args:
@@ -142,20 +142,20 @@ def keras_answers(bundle: Bundle, sets: Sequence[Images]) -> list[Probabilities]
     """
     try:
         with backend_class("keras")(bundle) as backend:
-            answers = [_run(backend, images, KERAS_BATCH) for images in sets]
+            predictions = [_run(backend, images, KERAS_BATCH) for images in sets]
     except BackendError as error:
         raise ModelError(f"Keras cannot run the model: {error}") from error
-    check_probabilities(answers)
-    return answers
+    check_probabilities(predictions)
+    return predictions
 
 
-def check_probabilities(answers: Iterable[Probabilities]) -> None:
+def check_probabilities(predictions: Iterable[Probabilities]) -> None:
     """Refuses answers of a model, float32 of shape (N, 7) each, that are no probabilities.
 
     Raises:
         ModelError: They are none.
     """
-    for probabilities in answers:
+    for probabilities in predictions:
         if not np.isfinite(probabilities).all():
             raise ModelError("The model gives values that are not finite: damaged weights, or training diverged")
         if (probabilities < 0).any() or np.abs(probabilities.sum(axis=1) - 1).max() > ROUNDING:
@@ -183,9 +183,9 @@ def check_parity(bundle: Bundle, pictures: ImageSet, reference: Probabilities | 
             precision, or differs from Keras by more than the limits allow.
     """
     if reference is None:
-        (reference,) = keras_answers(bundle, [pictures.images])
+        (reference,) = keras_predictions(bundle, [pictures.images])
     results = []
-    for precision, name in _forms(bundle):
+    for precision, name in _variants(bundle):
         try:
             # one thread: speed does not matter here, and more of them spin where others want to work
             with backend_class(name)(bundle, precision, threads=1) as backend:
@@ -201,7 +201,7 @@ def check_parity(bundle: Bundle, pictures: ImageSet, reference: Probabilities | 
     return tuple(results)
 
 
-def _forms(bundle: Bundle) -> Iterator[tuple[str, str]]:
+def _variants(bundle: Bundle) -> Iterator[tuple[str, str]]:
     for precision, names in RUNTIMES.items():
         if bundle.find("onnx", "fp32" if precision == "bf16" else precision):
             yield from ((precision, name) for name in names)

@@ -26,7 +26,7 @@ _SAME: Final = 1e-4
 
 
 @dataclass(frozen=True)
-class Tempering:
+class TemperatureScaling:
     """What was fitted, and how the probabilities were before.
 
     Args:
@@ -72,7 +72,7 @@ class Tempering:
         }
 
 
-def temper(path: Path, model: Any, tests: Mapping[str, LabelledImages]) -> Tempering:
+def temper(path: Path, model: Any, tests: Mapping[str, LabelledImages]) -> TemperatureScaling:
     """Fits the temperature and folds it into the model.
 
     Args:
@@ -84,15 +84,15 @@ def temper(path: Path, model: Any, tests: Mapping[str, LabelledImages]) -> Tempe
         ModelError: Its outputs are no probabilities, or do not come from one linear layer and a softmax.
         UsageError: No temperature makes them fit.
     """
-    answers = {name: _answers(model, images) for name, (images, _) in tests.items()}
-    check_probabilities(answers.values())
+    predictions = {name: _predictions(model, images) for name, (images, _) in tests.items()}
+    check_probabilities(predictions.values())
     images, labels = tests[PUBLIC]
-    fitted = fit_temperature(answers[PUBLIC], labels)
-    before = {name: reliability(answers[name], labels) for name, (_, labels) in tests.items()}
+    fitted = fit_temperature(predictions[PUBLIC], labels)
+    before = {name: reliability(predictions[name], labels) for name, (_, labels) in tests.items()}
     temperature = 1.0 if abs(fitted - 1) <= NEAR_ONE else fitted
     if temperature != 1:
         fold(path, model, temperature)
-    return Tempering(temperature, fitted, len(labels), fingerprint(images), before)
+    return TemperatureScaling(temperature, fitted, len(labels), fingerprint(images), before)
 
 
 def fold(path: Path, model: Any, temperature: float) -> None:
@@ -107,13 +107,13 @@ def fold(path: Path, model: Any, temperature: float) -> None:
         ModelError: That does not do what dividing the logits does; the model is then as it was.
     """
     images = probe_images()
-    wanted = tempered(_answers(model, images), temperature)
+    wanted = tempered(_predictions(model, images), temperature)
     layer = _last_layer(model)
     kind = type(layer).__name__
     if kind in _LINEAR:
         own = layer.get_weights()
         layer.set_weights([weights / np.float32(temperature) for weights in own])
-        if np.abs(_answers(model, images) - wanted).max() <= _SAME:
+        if np.abs(_predictions(model, images) - wanted).max() <= _SAME:
             return
         layer.set_weights(own)
     found = "has no layer with weights" if layer is None else f"has a {kind} ({layer.name}) as its last layer of them"
@@ -134,7 +134,7 @@ def _last_layer(model: Any) -> Any:
     return None
 
 
-def _answers(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _predictions(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Runs pictures, shape (N, 48, 48, 1), through a Keras model in batches of one size, so that it is traced once."""
     parts = []
     for start in range(0, len(images), KERAS_BATCH):

@@ -18,7 +18,7 @@ import numpy as np
 from fer_deploy.bundle.onnx_file import check_onnx, output_names
 from fer_deploy.errors import MissingDependencyError, ModelError, UsageError, one_line
 from fer_deploy.faces import networks
-from fer_deploy.faces.detector import SMALLEST, TwoLooks
+from fer_deploy.faces.detector import SMALLEST, TwoStageDetector
 from fer_deploy.faces.networks import CenterFace, YuNet
 
 AUTO: Final = "auto"
@@ -83,10 +83,10 @@ def choose(which: str | os.PathLike[str] = AUTO) -> Chosen:
         if network.is_one(outputs):
             return Chosen(network, content, what, is_given=True)
     known = " or ".join(f"{network.name}'s {network.outputs}" for network in _NETWORKS)
-    raise ModelError(f"{what} has {_told(outputs)}; what finds faces here has {known}")
+    raise ModelError(f"{what} has {_reported(outputs)}; what finds faces here has {known}")
 
 
-def load(chosen: Chosen, smallest: int | None = None, threads: int | None = None) -> TwoLooks:
+def load(chosen: Chosen, smallest: int | None = None, threads: int | None = None) -> TwoStageDetector:
     """Loads a detector; a file that the user gave is tried on a black picture.
 
     Args:
@@ -103,7 +103,7 @@ def load(chosen: Chosen, smallest: int | None = None, threads: int | None = None
             network.look(np.zeros(_TRIED, np.uint8), floor=0.0)
         except RuntimeError as error:
             raise ModelError(f"{chosen.what} cannot be run on pictures of any size: {one_line(error)}") from error
-    return TwoLooks(network, smallest or SMALLEST)
+    return TwoStageDetector(network, smallest or SMALLEST)
 
 
 def _read(path: str) -> bytes:
@@ -119,13 +119,13 @@ def _read(path: str) -> bytes:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _told(outputs: tuple[str, ...]) -> str:
+def _reported(outputs: tuple[str, ...]) -> str:
     names = one_line(", ".join(outputs), 80)
     return f"{len(outputs)} {'output' if len(outputs) == 1 else 'outputs'}" + (f" ({names})" if names else "")
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class DownloadableModel:
     """A file that can be fetched.
 
     Args:
@@ -188,7 +188,7 @@ class Fetched:
         return content
 
 
-YUNET: Final = Fetched(
+YUNET: Final = DownloadableModel(
     name="yunet",
     what="YuNet, a small network that finds faces (OpenCV's model zoo)",
     url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"

@@ -48,7 +48,7 @@ _GRID: Final = 64  # sides are filled up to multiples of it, so that few sizes o
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class DetectorSettings:
     """Settings of the two looks; ``benchmarks/faces.py`` measures them, and they were chosen by it on PublicTest.
 
     Args:
@@ -66,10 +66,10 @@ class Sight:
     threshold: float
 
 
-CENTERFACE: Final = Sight(first_face=12, first_floor=0.03, tile=128, tile_face=80, threshold=0.14)
+CENTERFACE: Final = DetectorSettings(first_face=12, first_floor=0.03, tile=128, tile_face=80, threshold=0.14)
 
 
-YUNET: Final = Sight(first_face=20, first_floor=0.1, tile=192, tile_face=128, threshold=0.5)
+YUNET: Final = DetectorSettings(first_face=20, first_floor=0.1, tile=192, tile_face=128, threshold=0.5)
 
 
 class Network:
@@ -99,7 +99,7 @@ class Network:
         self._compiled: dict[str, Any] = {}
         self._idle: dict[str, deque[Any]] = {LATENCY: deque(), THROUGHPUT: deque()}
 
-    def run(self, pictures: NDArray[np.float32], hint: str = LATENCY) -> list[NDArray[np.float32]]:
+    def run(self, images: NDArray[np.float32], hint: str = LATENCY) -> list[NDArray[np.float32]]:
         """Runs pictures of one size.
 
         Args:
@@ -115,7 +115,7 @@ class Network:
             request = idle.pop()
         except IndexError:
             request = model.create_infer_request()
-        request.infer({0: pictures}, share_inputs=True)
+        request.infer({0: images}, share_inputs=True)
         found = [request.get_output_tensor(index).data.copy() for index in range(len(self.outputs))]
         idle.append(request)
         return found
@@ -163,7 +163,7 @@ class FaceNetwork(ABC):
 
     name: str
     file: str
-    sight: Sight
+    sight: DetectorSettings
     outputs: str
 
     def __init__(self, content: bytes, threads: int | None = None, what: str | None = None) -> None:
@@ -180,7 +180,7 @@ class FaceNetwork(ABC):
         """Tells from the names of a file's outputs whether it is one."""
 
     @abstractmethod
-    def look(self, pictures: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
+    def look(self, images: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
         """Looks at pictures of one size.
 
         Args:
@@ -193,9 +193,9 @@ class FaceNetwork(ABC):
         """
 
 
-def as_input(pictures: NDArray[np.uint8], blue_first: bool = False) -> NDArray[np.float32]:
+def as_input(images: NDArray[np.uint8], blue_first: bool = False) -> NDArray[np.float32]:
     """Turns RGB pictures, uint8 (N, H, W, 3), into float32 (N, 3, H, W), 0..255."""
-    ordered = pictures[..., ::-1] if blue_first else pictures
+    ordered = images[..., ::-1] if blue_first else images
     return np.ascontiguousarray(ordered.transpose(0, 3, 1, 2), dtype=np.float32)
 
 
@@ -208,7 +208,7 @@ class Detector(ABC):
     name: ClassVar[str] = ""
 
     @abstractmethod
-    def detect(self, picture: NDArray[np.uint8], hint: str = LATENCY) -> list[Face]:
+    def detect(self, image: NDArray[np.uint8], hint: str = LATENCY) -> list[Face]:
         """Finds the faces of a picture.
 
         Args:
@@ -223,17 +223,17 @@ class Detector(ABC):
         """
 
 
-class Look(Protocol):
+class DetectorNetwork(Protocol):
     """A network that scores places in pictures; ``CenterFace`` and ``YuNet`` are such."""
 
     name: str
-    sight: Sight
+    sight: DetectorSettings
 
-    def look(self, pictures: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
+    def look(self, images: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
         """Looks at pictures, uint8 (N, H, W, 3) as RGB with sides that are multiples of 32."""
 
 
-class TwoLooks(Detector):
+class TwoStageDetector(Detector):
     """Finds faces as this module's text describes.
 
     Args:
@@ -246,14 +246,18 @@ class TwoLooks(Detector):
     name = "two-looks"
 
     def __init__(
-        self, network: Look, smallest: int = SMALLEST, threshold: float | None = None, sight: Sight | None = None
+        self,
+        network: DetectorNetwork,
+        smallest: int = SMALLEST,
+        threshold: float | None = None,
+        sight: DetectorSettings | None = None,
     ) -> None:
         self.network, self.smallest, self.sight = network, smallest, sight or network.sight
         self.threshold = self.sight.threshold if threshold is None else threshold
 
-    def detect(self, picture: NDArray[np.uint8], hint: str = LATENCY) -> list[Face]:
+    def detect(self, image: NDArray[np.uint8], hint: str = LATENCY) -> list[Face]:
         """See ``Detector.detect``."""
-        opened = _as_image(picture)
+        opened = _as_image(image)
         return self.second_look(opened, self.first_look(opened, hint), hint).faces()
 
     def first_look(self, image: Image.Image, hint: str = LATENCY) -> Candidates:
@@ -283,17 +287,17 @@ class TwoLooks(Detector):
         # too small ones go first: one inside a face, scored higher, would take the face's place
         return found.take(found.boxes[:, 2:].max(axis=1, initial=0) >= least).distinct(_INSIDE)
 
-    def _look(self, pictures: NDArray[np.uint8], floor: float, hint: str) -> list[Candidates]:
+    def _look(self, images: NDArray[np.uint8], floor: float, hint: str) -> list[Candidates]:
         """Has the network look, and leaves out boxes that no face can have, as a damaged network gives them."""
-        most = 2 * max(pictures.shape[1:3])
-        seen = self.network.look(pictures, floor, hint)
+        most = 2 * max(images.shape[1:3])
+        seen = self.network.look(images, floor, hint)
         return [found.take((np.abs(found.boxes) <= most).all(axis=1)) for found in seen]
 
 
-def _as_image(picture: Any) -> Image.Image:
+def _as_image(image: Any) -> Image.Image:
     from PIL import Image
 
-    array = np.asarray(picture)
+    array = np.asarray(image)
     if array.dtype != np.uint8 or not array.size or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
         raise ImageError(f"an array of {array.dtype} {array.shape}; faces are looked for in uint8 (H, W, 3) or (H, W)")
     return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
@@ -309,7 +313,7 @@ def _scaled(image: Image.Image, scale: float) -> Image.Image:
 
 
 def _tile(
-    image: Image.Image, box: NDArray[np.float32], sight: Sight
+    image: Image.Image, box: NDArray[np.float32], sight: DetectorSettings
 ) -> tuple[NDArray[np.uint8], tuple[int, int, float]]:
     """Cuts a square with the box in its middle, black beyond the edge; and where it lies and its scale."""
     from PIL import Image
@@ -323,7 +327,7 @@ def _tile(
     return np.asarray(cut), (left, upper, side / tile)
 
 
-def _in_the_middle(found: Candidates, sight: Sight) -> Candidates:
+def _in_the_middle(found: Candidates, sight: DetectorSettings) -> Candidates:
     """Takes the best whose middle lies near the tile's; others have tiles of their own."""
     away = np.abs(found.boxes[:, :2] + found.boxes[:, 2:] / 2 - sight.tile / 2).max(axis=1, initial=0)
     near = found.take(away < sight.tile_face / 3)

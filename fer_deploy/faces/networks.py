@@ -59,17 +59,17 @@ class CenterFace(FaceNetwork):
         """
         return cls(installed_file().read_bytes(), threads)
 
-    def look(self, pictures: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
+    def look(self, images: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
         """See ``FaceNetwork.look``."""
-        maps = self.network.run(as_input(pictures), hint)
-        n, rows, columns = (size // step for size, step in zip(pictures.shape, (1, _STRIDE, _STRIDE), strict=False))
+        maps = self.network.run(as_input(images), hint)
+        n, rows, columns = (size // step for size, step in zip(images.shape, (1, _STRIDE, _STRIDE), strict=False))
         shapes = [(n, channels, rows, columns) for channels in _CHANNELS]
         if [each.shape for each in maps] != shapes:
             raise ModelError(f"{self.network.what} gives {[each.shape for each in maps]}; CenterFace gives {shapes}")
         scores, sizes, offsets, marks = maps
         return [
             _centerface_candidates(scores[n, 0], sizes[n], offsets[n], marks[n].reshape(5, 2, *marks.shape[2:]), floor)
-            for n in range(len(pictures))
+            for n in range(len(images))
         ]
 
 
@@ -123,12 +123,10 @@ class YuNet(FaceNetwork):
         """Tells from the names of a file's outputs whether it is one."""
         return sorted(outputs) == sorted(f"{value}_{stride}" for value in _VALUES for stride in _STRIDES)
 
-    def look(self, pictures: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
+    def look(self, images: NDArray[np.uint8], floor: float, hint: str = LATENCY) -> list[Candidates]:
         """See ``FaceNetwork.look``."""
-        n, height, width = pictures.shape[:3]
-        found = dict(
-            zip(self.network.outputs, self.network.run(as_input(pictures, blue_first=True), hint), strict=True)
-        )
+        n, height, width = images.shape[:3]
+        found = dict(zip(self.network.outputs, self.network.run(as_input(images, blue_first=True), hint), strict=True))
         parts: list[list[Candidates]] = [[] for _ in range(n)]
         for stride in _STRIDES:
             columns, places = width // stride, (height // stride) * (width // stride)

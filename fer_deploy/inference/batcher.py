@@ -35,7 +35,7 @@ class _Waiting(NamedTuple):
     future: Future[Prediction]
 
 
-class Gathering:
+class DynamicBatcher:
     """Runs single pictures in batches; all methods are thread-safe.
 
     Args:
@@ -113,8 +113,8 @@ class Gathering:
             return
         try:
             batch = np.stack([each.pixels for each in waiting])
-            answers = self._backend.run(batch) if len(batch) == 1 else self._backend.run_beside(batch)
-            found = [Prediction.of(each.name, row) for each, row in zip(waiting, answers, strict=True)]
+            predictions = self._backend.run(batch) if len(batch) == 1 else self._backend.run_concurrent(batch)
+            found = [Prediction.of(each.name, row) for each, row in zip(waiting, predictions, strict=True)]
         except BaseException as error:
             for each in waiting:
                 each.future.set_exception(error)

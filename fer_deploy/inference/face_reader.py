@@ -147,12 +147,12 @@ class PhotoReader:
                 self._detector = load(self.chosen, self._smallest, self._threads)
             return self._detector
 
-    def _look(self, picture: NDArray[np.uint8] | Photo, hint: str = "") -> NDArray[np.uint8] | Found:
-        if not isinstance(picture, Photo):
-            return picture
+    def _look(self, image: NDArray[np.uint8] | Photo, hint: str = "") -> NDArray[np.uint8] | Found:
+        if not isinstance(image, Photo):
+            return image
         from fer_deploy.faces.detector import THROUGHPUT
 
-        return find(picture, self.detector(), hint or THROUGHPUT)
+        return find(image, self.detector(), hint or THROUGHPUT)
 
 
 def photo_reader(face: str, detector: str, smallest: int | None, threads: int | None) -> PhotoReader | None:

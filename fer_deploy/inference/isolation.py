@@ -38,7 +38,7 @@ _TRIAL_S: Final = 60
 _PR_SET_PDEATHSIG: Final = 1
 
 
-class Watch:
+class CrashGuard:
     """What is being read, in memory that outlives the process.
 
     Attributes:
@@ -103,7 +103,7 @@ class Watch:
         return names
 
 
-def supervised(sources: Callable[[], Iterable[Source]], read_video: Callable[[str], object]) -> Watch | None:
+def supervised(sources: Callable[[], Iterable[Source]], read_video: Callable[[str], object]) -> CrashGuard | None:
     """Forks. The child comes back from here and does the work; the parent stays, and exits as the child does.
 
     To be called while the process has one thread.
@@ -117,7 +117,7 @@ def supervised(sources: Callable[[], Iterable[Source]], read_video: Callable[[st
     """
     if not sys.platform.startswith("linux") or threading.active_count() > 1:
         return None
-    watch, parent = Watch(), os.getpid()
+    watch, parent = CrashGuard(), os.getpid()
     while True:
         _flush()
         child = os.fork()

@@ -50,7 +50,7 @@ def classify(
     left = iter(sources)
     clip: Source | None = None
 
-    def pictures() -> Iterator[Source]:
+    def images() -> Iterator[Source]:
         nonlocal clip
         for source in left:
             if source.clip is not None:
@@ -60,7 +60,7 @@ def classify(
 
     while True:
         clip = None
-        yield from _classify(pictures(), backend, batch_size, workers)
+        yield from _classify(images(), backend, batch_size, workers)
         if clip is None or clip.clip is None:
             return
         with closing(clip.clip(backend)) as rows:

@@ -79,14 +79,14 @@ def decode_ahead(sources: Iterable[Source], workers: int, window: int) -> Genera
         for thread in threads:
             thread.start()
         while together := list(islice(source, _how_many(drawn, workers, window))):
-            answer: Answer = SimpleQueue()
-            pending.append((len(together), answer))
-            tasks.put((together, answer))
+            prediction: Answer = SimpleQueue()
+            pending.append((len(together), prediction))
+            tasks.put((together, prediction))
             drawn += len(together)
             ahead += len(together)
             while ahead + _how_many(drawn, workers, window) > window:
-                count, answer = pending.popleft()
-                yield from answer.get()
+                count, prediction = pending.popleft()
+                yield from prediction.get()
                 ahead -= count
             if pace.is_quick():
                 while pending:
@@ -121,9 +121,9 @@ class _Pace:
 
     def read(self, source: Source) -> Decoded:
         """Reads one source here and now."""
-        begun = perf_counter()
+        started = perf_counter()
         found = read(source)
-        self._recent_s[self._count % _TOGETHER] = perf_counter() - begun
+        self._recent_s[self._count % _TOGETHER] = perf_counter() - started
         self._count += 1
         return found
 
@@ -142,17 +142,17 @@ def _read_while_quick(sources: Iterator[Source], pace: _Pace) -> Generator[Decod
 
 def _work(tasks: SimpleQueue[Task | None], left: list[bool], pace: _Pace) -> None:
     while task := tasks.get():
-        sources, answer = task
-        answer.put([pace.read(source) for source in sources if not left])
+        sources, prediction = task
+        prediction.put([pace.read(source) for source in sources if not left])
 
 
 def read(source: Source) -> Decoded:
     """Reads one source here and now; what goes wrong becomes the reason."""
     try:
-        picture = source.read()
-        if isinstance(picture, tuple):  # a photo's ``Found``
-            return Decoded(source.name, picture[0], "", picture[1])
-        return Decoded(source.name, picture)
+        image = source.read()
+        if isinstance(image, tuple):  # a photo's ``Found``
+            return Decoded(source.name, image[0], "", image[1])
+        return Decoded(source.name, image)
     except ImageError as error:
         return Decoded(source.name, None, str(error))
     except Exception as error:  # out of memory, a disk that fails: it costs this row, and the row tells

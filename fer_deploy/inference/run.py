@@ -63,11 +63,11 @@ def run(
     summary.skipped = sources.skipped
     match = Match(resumed.target if resumed else "", iter(sources))
     if resumed is not None:
-        resumed.find_place(match)
+        resumed.seek_resume_point(match)
     with ExitStack() as stack:
         for target in targets:
             stack.enter_context(target)
-        for row in () if resumed is None else resumed.rows_so_far():
+        for row in () if resumed is None else resumed.existing_rows():
             _hand_on(
                 replace(row, path=match.name(row.path)), [each for each in targets if each is not resumed], summary
             )

@@ -113,7 +113,7 @@ class Comparison:
 
 
 def compare(
-    found: NDArray[np.float32], ground: NDArray[np.float32], labels: NDArray[np.uint8] | None = None
+    found: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[np.uint8] | None = None
 ) -> Comparison:
     """Compares a form's answers with Keras's.
 
@@ -122,8 +122,8 @@ def compare(
         ground: Keras's, of the same shape.
         labels: Shape (N,), 0..6; None where there are none.
     """
-    ours, theirs = found.argmax(axis=1), ground.argmax(axis=1)
-    difference = np.abs(found.astype(np.float64) - ground)
+    ours, theirs = found.argmax(axis=1), reference.argmax(axis=1)
+    difference = np.abs(found.astype(np.float64) - reference)
     close = (len(found), float((ours == theirs).mean()), float(difference.mean()), float(difference.max()))
     if labels is None:
         return Comparison(*close)

@@ -142,8 +142,8 @@ def draw_reliability(found: Mapping[str, Reliability], title: str, path: Path) -
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 100], [0, 100], color="tab:gray", linestyle=":", label="as right as sure")
     for name, each in found.items():
-        told = [entry for entry in each.bins if entry.n]
-        x, y = [100 * entry.confidence for entry in told], [100 * entry.accuracy for entry in told]
+        reported = [entry for entry in each.bins if entry.n]
+        x, y = [100 * entry.confidence for entry in reported], [100 * entry.accuracy for entry in reported]
         upper.plot(x, y, marker="o", markersize=4, label=f"{name}: error {100 * each.ece:.2f} %")
         edges = np.linspace(0, 100, len(each.bins) + 1)
         lower.stairs([100 * entry.n / each.n for entry in each.bins], edges)

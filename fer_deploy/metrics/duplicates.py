@@ -42,7 +42,7 @@ class Unseen:
         return asdict(self)
 
 
-def without_copies(answers: Mapping[str, NDArray[np.float32]], data: Fer2013) -> dict[str, Unseen]:
+def without_copies(predictions: Mapping[str, NDArray[np.float32]], data: Fer2013) -> dict[str, Unseen]:
     """Scores test partitions without copies, and both together as ``Test``.
 
     Args:
@@ -52,23 +52,25 @@ def without_copies(answers: Mapping[str, NDArray[np.float32]], data: Fer2013) ->
     Returns:
         By partition; those of which no picture is left are missing.
     """
-    masks = {name: unseen(data, name) for name in answers}
+    masks = {name: unseen(data, name) for name in predictions}
     found = {}
     for name, mask in masks.items():
         if mask.any():
             against = tuple(other for other in SEEN_BEFORE[name] if other in data.partitions)
-            found[name] = _scored(answers[name], data.partition(name).labels, mask, against)
-    if len(found) == len(answers) == 2:
-        labels = np.concatenate([data.partition(name).labels for name in answers])
-        all_answers, all_masks = (np.concatenate([each[name] for name in answers]) for each in (answers, masks))
-        found[TEST] = _scored(all_answers, labels, all_masks, max((u.against for u in found.values()), key=len))
+            found[name] = _scored(predictions[name], data.partition(name).labels, mask, against)
+    if len(found) == len(predictions) == 2:
+        labels = np.concatenate([data.partition(name).labels for name in predictions])
+        all_predictions, all_masks = (
+            np.concatenate([each[name] for name in predictions]) for each in (predictions, masks)
+        )
+        found[TEST] = _scored(all_predictions, labels, all_masks, max((u.against for u in found.values()), key=len))
     return found
 
 
 def _scored(
-    answers: NDArray[np.float32], labels: NDArray[np.uint8], mask: NDArray[np.bool_], against: tuple[str, ...]
+    predictions: NDArray[np.float32], labels: NDArray[np.uint8], mask: NDArray[np.bool_], against: tuple[str, ...]
 ) -> Unseen:
-    result = score(answers[mask], labels[mask])
+    result = score(predictions[mask], labels[mask])
     return Unseen(result.n, int((~mask).sum()), result.accuracy, result.interval, against)
 
 

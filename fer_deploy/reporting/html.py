@@ -60,11 +60,11 @@ class Page:
         about: Callable[[], Mapping[str, str]] = dict,
         overwrite: bool = False,
         shown: int = SHOWN,
-        picture: Callable[[Prediction], bytes] | None = None,
+        image: Callable[[Prediction], bytes] | None = None,
         open_video: Callable[[str], Any] | None = None,
     ) -> None:
         self.target = Path(target)
-        self._about, self._picture = about, picture
+        self._about, self._image = about, image
         if self.target.suffix.lower() not in _SUFFIXES:
             raise UsageError(f"The report {str(target)!r} must end in .html")
         check_new(target, overwrite)
@@ -77,7 +77,7 @@ class Page:
         """Takes a row."""
         self._counts.add(prediction)
         if prediction.emotion is not None:
-            self._gallery.add(prediction, None if self._picture is None else self._picture(prediction))
+            self._gallery.add(prediction, None if self._image is None else self._image(prediction))
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +127,7 @@ class Counts:
     """Pictures, faces, emotions, folders, failures and clips."""
 
     def __init__(self) -> None:
-        self.pictures = self.faces = self.failed = self.without_face = 0
+        self.images = self.faces = self.failed = self.without_face = 0
         self.emotions: Counter[str] = Counter()
         self.failures: list[tuple[str, str]] = []
         self.faceless: list[str] = []
@@ -138,7 +138,7 @@ class Counts:
     def add(self, prediction: Prediction) -> None:
         """Counts a row."""
         again = prediction.face or prediction.frame is not None  # a further face, or a further moment of a clip
-        self.pictures += prediction.path != self._last or not again
+        self.images += prediction.path != self._last or not again
         self._last = prediction.path
         if prediction.emotion is None:
             self._add_without_emotion(prediction)
@@ -170,7 +170,7 @@ class Counts:
         """Gives what the page's script takes."""
         folders = sorted(self._folders.items(), key=lambda each: -sum(each[1]))
         return {
-            "pictures": self.pictures,
+            "pictures": self.images,
             "faces": self.faces,
             "failed": self.failed,
             "withoutFace": self.without_face,

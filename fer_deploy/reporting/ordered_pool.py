@@ -16,7 +16,7 @@ _MOST: Final = 4
 _JOIN_S: Final = 10
 
 
-class Crew(Generic[T]):
+class OrderedPool(Generic[T]):
     """A context manager; leaving it drops the jobs that have not begun.
 
     It uses ``SimpleQueue`` only, like ``inference.decoding``, and for the same reason: an interrupt cannot hang it.
@@ -44,9 +44,9 @@ class Crew(Generic[T]):
         Raises:
             Exception: What an earlier job raised.
         """
-        answer: SimpleQueue[T | Exception] = SimpleQueue()
-        self._pending.append(answer)
-        self._jobs.put((job, answer))
+        prediction: SimpleQueue[T | Exception] = SimpleQueue()
+        self._pending.append(prediction)
+        self._jobs.put((job, prediction))
         while len(self._pending) >= self._window or (self._pending and not self._pending[0].empty()):
             yield self._oldest()
 
@@ -74,11 +74,11 @@ class Crew(Generic[T]):
 
     def _work(self) -> None:
         while task := self._jobs.get():
-            job, answer = task
+            job, prediction = task
             try:
-                answer.put(job())
+                prediction.put(job())
             except Exception as error:  # raised again where the result is taken
-                answer.put(error)
+                prediction.put(error)
 
 
 class Writers:
@@ -93,7 +93,7 @@ class Writers:
     """
 
     def __init__(self, window: int = 32, workers: int | None = None) -> None:
-        self._crew = Crew[bool](window, workers)
+        self._crew = OrderedPool[bool](window, workers)
         self.written = self.gone = 0
 
     def hand_over(self, job: Callable[[], bool]) -> None:

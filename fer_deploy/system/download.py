@@ -69,11 +69,11 @@ def _get(url: str, size_bytes: int, progress: Callable[[int, int], None], timeou
     request = urllib.request.Request(url, headers={"User-Agent": f"fer-deploy/{__version__}"})
     opener = urllib.request.build_opener()  # urlopen's own keeps the proxies of its first use
     try:
-        with closing(opener.open(request, timeout=timeout_s)) as answer:
-            said = answer.headers.get("Content-Length")
+        with closing(opener.open(request, timeout=timeout_s)) as response:
+            said = response.headers.get("Content-Length")
             if said is not None and said.isdecimal() and int(said) != size_bytes:
                 raise DownloadError(f"{url} is another file: it has {int(said):,} bytes, not {size_bytes:,}")
-            content = _read(answer, size_bytes, progress)
+            content = _read(response, size_bytes, progress)
     except urllib.error.HTTPError as error:
         raise DownloadError(f"{host} refuses {url}: {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
@@ -85,9 +85,9 @@ def _get(url: str, size_bytes: int, progress: Callable[[int, int], None], timeou
     return content
 
 
-def _read(answer: http.client.HTTPResponse, size_bytes: int, progress: Callable[[int, int], None]) -> bytes:
+def _read(response: http.client.HTTPResponse, size_bytes: int, progress: Callable[[int, int], None]) -> bytes:
     content = bytearray()
-    while len(content) <= size_bytes and (chunk := answer.read1(_CHUNK)):
+    while len(content) <= size_bytes and (chunk := response.read1(_CHUNK)):
         content += chunk
         progress(len(content), size_bytes)
     return bytes(content)

@@ -17,7 +17,7 @@ import numpy as np
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.backends.registry import BACKENDS, backend_class
-from fer_deploy.backends.select import Decision, decide, tell_settings
+from fer_deploy.backends.select import Decision, decide, describe_settings
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.bundle.reference_predictions import read_outputs
 from fer_deploy.data.probe import probe_images
@@ -26,8 +26,8 @@ from fer_deploy.metrics.accuracy import Comparison, compare
 from fer_deploy.system.gpus import Driver
 from fer_deploy.system.machine import machine_info, usable_cores, vector_instructions
 from fer_deploy.verification.self_test import judge
-from fer_deploy.verification.trial import BEGUN, DONE, Finding, Request, start
-from fer_deploy.verification.variants import Form
+from fer_deploy.verification.trial import DONE, STARTED, Finding, Request, start
+from fer_deploy.verification.variants import ModelVariant
 
 OK: Final = "ok"
 SKIPPED: Final = "skipped"
@@ -38,7 +38,7 @@ _MADE_OF: Final = {"bf16": "fp32"}
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     """One form of the model on one device, and what became of it.
 
     Args:
@@ -88,23 +88,25 @@ class Trials:
     threads: int | None = None
     limit_s: float = LIMIT_S
 
-    def all(self) -> tuple[Tried, ...]:
+    def all(self) -> tuple[TrialResult, ...]:
         """Tries every backend."""
         return tuple(tried for name in BACKENDS for tried in self.backend(backend_class(name)))
 
-    def backend(self, kind: type[Backend]) -> Iterator[Tried]:
+    def backend(self, kind: type[Backend]) -> Iterator[TrialResult]:
         """Tries one backend on each of its devices with each precision; at least one row."""
         missing = kind.missing()
         if missing:
             what = f"What the {kind.name} backend needs ({missing[0].partition('|')[0]})"
-            yield Tried(kind.name, reason=str(MissingDependencyError(what, *kind.install)))
+            yield TrialResult(kind.name, reason=str(MissingDependencyError(what, *kind.install)))
             return
         precisions = tuple(p for p in kind.precisions if self.bundle.find(kind.format, _MADE_OF.get(p, p)))
         if not precisions:
-            yield Tried(kind.name, reason=f"the bundle has no {kind.format} file in {' or '.join(kind.precisions)}")
+            yield TrialResult(
+                kind.name, reason=f"the bundle has no {kind.format} file in {' or '.join(kind.precisions)}"
+            )
             return
         for device in kind.devices:
-            rows: list[Tried] = []
+            rows: list[TrialResult] = []
             while len(rows) < len(precisions) and not _hopeless(rows):
                 rows += self._some(kind, device, precisions[len(rows) :])
             if not _hopeless(rows):
@@ -114,40 +116,40 @@ class Trials:
             if not rows[0].importable:
                 return
 
-    def _some(self, kind: type[Backend], device: str, precisions: tuple[str, ...]) -> list[Tried]:
+    def _some(self, kind: type[Backend], device: str, precisions: tuple[str, ...]) -> list[TrialResult]:
         """Tries precisions in one process, as far as it gets; at least one row."""
         self.report(f"{kind.name} on {device}: {', '.join(precisions)}")
         with tempfile.TemporaryDirectory() as folder:
             np.save(Path(folder) / "images.npy", self.images)
             request = Request(folder, kind.name, device, precisions, str(self.bundle.path.resolve()), self.threads)
             findings, ended = start(request, self.limit_s * len(precisions))
-            under_way = Tried(kind.name, precisions[0], device, status=FAILED, reason=f"importing it {ended}")
-            rows: list[Tried] = []
+            under_way = TrialResult(kind.name, precisions[0], device, status=FAILED, reason=f"importing it {ended}")
+            rows: list[TrialResult] = []
             for finding in findings:
                 event = finding.pop("event")
                 if event == DONE:
-                    rows.append(replace(under_way, **finding, probabilities=_answers(folder, finding)))
+                    rows.append(replace(under_way, **finding, probabilities=_predictions(folder, finding)))
                 else:
                     under_way = _further(under_way, event, finding, ended)
         finished = rows and rows[-1].precision == under_way.precision
         return rows if finished else [*rows, under_way]
 
 
-def _further(under_way: Tried, event: str, finding: Finding, ended: str) -> Tried:
+def _further(under_way: TrialResult, event: str, finding: Finding, ended: str) -> TrialResult:
     """Notes how far a trial got, and what is to be told if it got no further."""
-    if event == BEGUN:
+    if event == STARTED:
         return replace(under_way, precision=finding["precision"], reason=f"it {ended}")
     if finding["reason"]:
         return replace(under_way, reason=f"it cannot be imported: {finding['reason']}")
     return replace(under_way, version=finding["version"] or None, importable=True, reason=f"it {ended}")
 
 
-def _hopeless(rows: list[Tried]) -> bool:
+def _hopeless(rows: list[TrialResult]) -> bool:
     """Tells whether the first trial shows that no other precision can fare better."""
     return bool(rows) and (not rows[0].importable or (rows[0].status == SKIPPED and rows[0].device != "cpu"))
 
 
-def _answers(folder: str, finding: Finding) -> Probabilities | None:
+def _predictions(folder: str, finding: Finding) -> Probabilities | None:
     if finding["status"] != OK:
         return None
     found: Probabilities = np.load(Path(folder) / f"{finding['precision']}.npy", allow_pickle=False)
@@ -159,8 +161,8 @@ def ask_driver_apart(limit_s: float = 30.0) -> Driver:
     with tempfile.TemporaryDirectory() as folder:
         findings, ended = start(Request(folder), limit_s)
     if findings:
-        answer: Driver = findings[0]["driver"]
-        return answer
+        prediction: Driver = findings[0]["driver"]
+        return prediction
     return {"version": None, "cuda": None, "gpus": [], "reason": f"asking the driver {ended}"}
 
 
@@ -175,7 +177,7 @@ class Checked:
         reason: Why it is not ok.
     """
 
-    tried: Tried
+    tried: TrialResult
     comparison: Comparison | None
     status: str
     reason: str | None
@@ -209,15 +211,15 @@ class Checkup:
     checked: tuple[Checked, ...]
     decision: Decision
     settings: str
-    pictures: int
-    ground: str | None
-    ground_reason: str | None
+    images: int
+    reference: str | None
+    reference_reason: str | None
 
     def rows(self) -> list[dict[str, Any]]:
         """Gives the rows of ``--json``."""
         return [self._row(checked) for checked in self.checked]
 
-    def is_auto(self, tried: Tried) -> bool:
+    def is_auto(self, tried: TrialResult) -> bool:
         """Tells whether this is what ``auto`` takes."""
         return self.decision.choice == (tried.backend, tried.precision, tried.device)
 
@@ -266,7 +268,7 @@ class Checkup:
             "machine": self.machine,
             "rows": self.rows(),
             "auto": {**self.decision.choice._asdict(), "reason": self.decision.reason, "settings": self.settings},
-            "self_test": {"n": self.pictures, "ground": self.ground, "reason": self.ground_reason},
+            "self_test": {"n": self.images, "ground": self.reference, "reason": self.reference_reason},
         }
 
 
@@ -282,7 +284,7 @@ def check_up(bundle: Bundle, report: Callable[[str], None] = lambda line: None, 
     driver = ask_driver_apart()
     images = probe_images()
     tried = Trials(bundle, images, lambda what: report(f"Trying {what}"), threads).all()
-    answers, ground, reason = _ground(bundle, tried)
+    predictions, reference, reason = _reference(bundle, tried)
     machine = {
         **machine_info(),
         "instructions": list(vector_instructions()),
@@ -292,10 +294,10 @@ def check_up(bundle: Bundle, report: Callable[[str], None] = lambda line: None, 
         "gpus": [dict(gpu) for gpu in driver["gpus"]],
         "gpu_reason": driver["reason"],
     }
-    checked = tuple(_checked(each, answers) for each in tried)
+    checked = tuple(_checked(each, predictions) for each in tried)
     decision = decide(bundle)
-    settings = tell_settings(bundle, decision.choice)
-    return Checkup(machine, checked, decision, settings, len(images), ground, reason)
+    settings = describe_settings(bundle, decision.choice)
+    return Checkup(machine, checked, decision, settings, len(images), reference, reason)
 
 
 def parse_wanted(text: str) -> tuple[Wanted, ...]:
@@ -316,7 +318,7 @@ def _wanted(word: str) -> Wanted:
     return Wanted(backend, precision or None)
 
 
-def _ground(bundle: Bundle, tried: Sequence[Tried]) -> tuple[Probabilities | None, str | None, str | None]:
+def _reference(bundle: Bundle, tried: Sequence[TrialResult]) -> tuple[Probabilities | None, str | None, str | None]:
     """Finds Keras's answers to the probe pictures; returns them, where they are from, and why there are none."""
     try:
         recorded = read_outputs(bundle)
@@ -330,9 +332,9 @@ def _ground(bundle: Bundle, tried: Sequence[Tried]) -> tuple[Probabilities | Non
     return None, None, "the bundle holds no answers of Keras, and Keras does not run here"
 
 
-def _checked(tried: Tried, ground: Probabilities | None) -> Checked:
-    if ground is None or tried.probabilities is None or tried.precision is None:
+def _checked(tried: TrialResult, reference: Probabilities | None) -> Checked:
+    if reference is None or tried.probabilities is None or tried.precision is None:
         return Checked(tried, None, tried.status, tried.reason)
-    comparison = compare(tried.probabilities, ground)
-    missed = judge(Form(tried.backend, tried.precision), comparison)
+    comparison = compare(tried.probabilities, reference)
+    missed = judge(ModelVariant(tried.backend, tried.precision), comparison)
     return Checked(tried, comparison, FAILED if missed else OK, "; ".join(missed) or None)

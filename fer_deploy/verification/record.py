@@ -38,8 +38,8 @@ def record(bundle: Bundle, verification: Verification, images: Images, threads: 
     Raises:
         OutputError: It cannot be written.
     """
-    if verification.ground.source == "keras" and is_the_users(bundle):
-        bundle = _with_outputs(bundle, verification.split, images, verification.ground.probabilities, threads)
+    if verification.reference.source == "keras" and is_the_users(bundle):
+        bundle = _with_outputs(bundle, verification.split, images, verification.reference.probabilities, threads)
     return keep(bundle, records_of(verification))
 
 

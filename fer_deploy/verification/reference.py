@@ -20,7 +20,7 @@ from fer_deploy.bundle.reference_predictions import KerasOutputs, fingerprint, r
 from fer_deploy.data.fer2013 import PRIVATE, PUBLIC
 from fer_deploy.errors import MissingDependencyError, ModelError, UnavailableError, UsageError
 from fer_deploy.system.machine import machine_info
-from fer_deploy.verification.variants import KERAS, open_form
+from fer_deploy.verification.variants import KERAS, open_variant
 
 Count = Callable[[int], None]
 """Called with the number of pictures done."""
@@ -70,20 +70,20 @@ def measure(backend: Backend, images: Images, batch: int, count: Count = lambda 
     with closing(backend.run_stream(iter((first, first, last)))) as warm_up:  # two sizes: some runtimes compile each
         for _ in warm_up:
             pass
-    begun = time.perf_counter()
+    started = time.perf_counter()
     probabilities = run_all(backend, images, batch, count)
-    elapsed_s = time.perf_counter() - begun
+    elapsed_s = time.perf_counter() - started
     _check(probabilities, len(images))
     machine = backend.gpu or machine_info()["cpu_class"]
-    told = (backend.effective, backend.device, backend.runtime, machine, backend.simulated)
-    return Measured(probabilities, len(images) / elapsed_s, *told)
+    reported = (backend.effective, backend.device, backend.runtime, machine, backend.simulated)
+    return Measured(probabilities, len(images) / elapsed_s, *reported)
 
 
 def run_all(backend: Backend, images: Images, batch: int = 64, count: Count = lambda done: None) -> Probabilities:
     """Streams all pictures through an open backend; returns its answers, shape (N, 7)."""
     parts, done = [], 0
-    with closing(backend.run_stream(_batches(images, batch))) as answers:
-        for part in answers:
+    with closing(backend.run_stream(_batches(images, batch))) as predictions:
+        for part in predictions:
             parts.append(part)
             done += len(part)
             count(done)
@@ -105,7 +105,7 @@ def _check(probabilities: Probabilities, n: int) -> None:
 
 
 @dataclass(frozen=True)
-class Ground:
+class Reference:
     """Keras's answers.
 
     Args:
@@ -121,9 +121,9 @@ class Ground:
     notes: tuple[str, ...]
 
 
-def ground_of(
+def reference_of(
     bundle: Bundle, images: Images, batch: int, threads: int | None, count: Count, tta: str | None = None
-) -> Ground:
+) -> Reference:
     """Runs Keras over the pictures, or takes its recorded answers to just these where it is not installed.
 
     Args:
@@ -141,9 +141,9 @@ def ground_of(
         ModelError: What Keras gives are no probabilities.
     """
     outputs = read_outputs(bundle) if tta is None else None
-    recorded = None if outputs is None else recorded_answers(outputs, images)
+    recorded = None if outputs is None else recorded_predictions(outputs, images)
     try:
-        with with_tta(open_form(bundle, KERAS, threads=threads), tta) as backend:
+        with with_tta(open_variant(bundle, KERAS, threads=threads), tta) as backend:
             measured = measure(backend, images, batch, count)
     except (MissingDependencyError, UnavailableError) as error:
         if tta is not None:
@@ -155,11 +155,11 @@ def ground_of(
                 f"There is nothing to compare with. {str(error).rstrip('.')}; and the bundle has no recorded Keras "
                 f"answers to these {len(images):,} pictures (fer-deploy verify --record makes them where Keras is)"
             ) from error
-        return Ground(recorded, "recorded", None, (f"Keras did not run: {error}",))
-    return Ground(measured.probabilities, "keras", measured, _differs(recorded, measured.probabilities))
+        return Reference(recorded, "recorded", None, (f"Keras did not run: {error}",))
+    return Reference(measured.probabilities, "keras", measured, _differs(recorded, measured.probabilities))
 
 
-def recorded_answers(outputs: KerasOutputs, images: Images) -> Probabilities | None:
+def recorded_predictions(outputs: KerasOutputs, images: Images) -> Probabilities | None:
     """Finds Keras's recorded answers to pictures by their fingerprint: a partition, or both test sets as one."""
     tests = [outputs.partitions[name] for name in (PUBLIC, PRIVATE) if name in outputs.partitions]
     candidates = [[partition] for partition in outputs.partitions.values()] + ([tests] if len(tests) == 2 else [])

@@ -14,8 +14,8 @@ from fer_deploy.bundle.reference_predictions import read_outputs
 from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import UsageError
 from fer_deploy.metrics.accuracy import Comparison
-from fer_deploy.verification.reference import Ground, ground_of
-from fer_deploy.verification.variants import KERAS, Form, Selection, check_runs, select
+from fer_deploy.verification.reference import Reference, reference_of
+from fer_deploy.verification.variants import KERAS, ModelVariant, Selection, check_runs, select
 from fer_deploy.verification.verifier import Verification, VerificationOptions, conclude, examine
 
 SPLIT: Final = "probe"
@@ -65,20 +65,20 @@ def self_test(
     options = options or VerificationOptions()
     if selection is None:
         everything = select()
-        selection = Selection(tuple(form for form in everything.forms if form != KERAS))
+        selection = Selection(tuple(variant for variant in everything.variants if variant != KERAS))
     check_runs(bundle, selection, options.device, options.threads)
-    images, ground = probe_images(), _ground(bundle, options)
-    examined = examine(bundle, selection, images, None, ground, judge, options)
+    images, reference = probe_images(), _reference(bundle, options)
+    examined = examine(bundle, selection, images, None, reference, judge, options)
     limits = {"limits": {precision: limits._asdict() for precision, limits in LIMITS.items()}}
-    return conclude(SPLIT, len(images), examined, ground, limits, selection)
+    return conclude(SPLIT, len(images), examined, reference, limits, selection)
 
 
-def _ground(bundle: Bundle, options: VerificationOptions) -> Ground:
+def _reference(bundle: Bundle, options: VerificationOptions) -> Reference:
     outputs = read_outputs(bundle)
     if outputs is not None:
-        return Ground(outputs.probe, "recorded", None, ())
+        return Reference(outputs.probe, "recorded", None, ())
     try:
-        return ground_of(bundle, probe_images(), options.batch, options.threads, lambda done: None)
+        return reference_of(bundle, probe_images(), options.batch, options.threads, lambda done: None)
     except UsageError as error:
         raise UsageError(
             f"The bundle {bundle.path} holds no answers of Keras to compare with, and Keras is not installed "
@@ -86,9 +86,9 @@ def _ground(bundle: Bundle, options: VerificationOptions) -> Ground:
         ) from error
 
 
-def judge(form: Form, comparison: Comparison) -> tuple[str, ...]:
+def judge(variant: ModelVariant, comparison: Comparison) -> tuple[str, ...]:
     """Gives a phrase for each limit that a form misses on the probe set."""
-    limits, missed = LIMITS[form.precision], []
+    limits, missed = LIMITS[variant.precision], []
     if not comparison.agreement >= limits.agreement:
         missed.append(f"agreement {comparison.agreement:.1%} on the probe set is below {limits.agreement:.1%}")
     if not comparison.mean_abs_difference <= limits.mean_abs_difference:

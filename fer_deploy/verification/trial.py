@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from fer_deploy.errors import FerDeployError, MissingDependencyError, UnavailableError, one_line
 
-IMPORTED, BEGUN, DONE, DRIVER = "imported", "begun", "done", "driver"
+IMPORTED, STARTED, DONE, DRIVER = "imported", "begun", "done", "driver"
 """What a finding is about."""
 _FINDINGS: Final = "findings.jsonl"
 _PROGRAM: Final = """
@@ -109,11 +109,11 @@ def carry_out(argument: str) -> None:
     if not request.backend:
         from fer_deploy.system.gpus import ask_driver
 
-        _tell(request, event=DRIVER, driver=ask_driver())
+        _report(request, event=DRIVER, driver=ask_driver())
     elif _import(request):
         for precision in request.precisions:
-            _tell(request, event=BEGUN, precision=precision)
-            _tell(request, event=DONE, precision=precision, **_run(request, precision))
+            _report(request, event=STARTED, precision=precision)
+            _report(request, event=DONE, precision=precision, **_run(request, precision))
 
 
 def _import(request: Request) -> bool:
@@ -127,7 +127,7 @@ def _import(request: Request) -> bool:
         reason = f"{type(error).__name__}: {one_line(error, 500)}"
     else:
         version = str(getattr(module, "__version__", "")).partition("-")[0]
-    _tell(request, event=IMPORTED, version=version, reason=reason)
+    _report(request, event=IMPORTED, version=version, reason=reason)
     return reason is None
 
 
@@ -143,10 +143,10 @@ def _run(request: Request, precision: str) -> dict[str, Any]:
     try:
         kind = backend_class(request.backend)
         with kind(Bundle.load(request.bundle), precision, request.device, request.threads) as backend:
-            answers = backend.run(images)
-            if not np.isfinite(answers).all():
+            predictions = backend.run(images)
+            if not np.isfinite(predictions).all():
                 return {"status": "failed", "reason": "its answers are not finite numbers"}
-            np.save(folder / f"{precision}.npy", answers, allow_pickle=False)
+            np.save(folder / f"{precision}.npy", predictions, allow_pickle=False)
             found = {
                 **{"effective": backend.effective, "runtime": backend.runtime},
                 **{"gpu": backend.gpu or None, "simulated": backend.simulated},
@@ -158,6 +158,6 @@ def _run(request: Request, precision: str) -> dict[str, Any]:
     return {"status": "ok", "reason": None, **found}
 
 
-def _tell(request: Request, **finding: Any) -> None:
+def _report(request: Request, **finding: Any) -> None:
     with (Path(request.folder) / _FINDINGS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(finding) + "\n")

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from fer_deploy.backends.base import Backend, BackendSettings
 from fer_deploy.backends.registry import BACKENDS, MEASURING, backend_class
-from fer_deploy.backends.select import BackendChoice, settle
+from fer_deploy.backends.select import BackendChoice, tuned_settings
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError, MissingDependencyError, ModelError, UnavailableError, UsageError
 
@@ -16,7 +16,7 @@ ALL: Final = "all"
 AUTO: Final = "auto"
 
 
-class Form(NamedTuple):
+class ModelVariant(NamedTuple):
     """A backend and a precision that it can be asked for."""
 
     backend: str
@@ -32,11 +32,11 @@ class Form(NamedTuple):
         return format, "fp32" if self.precision == "bf16" else self.precision
 
 
-KERAS: Final = Form("keras", "fp32")
-NULL: Final = Form("null", "fp32")
+KERAS: Final = ModelVariant("keras", "fp32")
+NULL: Final = ModelVariant("null", "fp32")
 """Computes nothing and takes no file: what is left is the cost of measuring."""
-TRT_INT8: Final = Form("trt", "int8-trt")
-SIMULATION: Final = Form("onnx", "int8-trt")
+TRT_INT8: Final = ModelVariant("trt", "int8-trt")
+SIMULATION: Final = ModelVariant("onnx", "int8-trt")
 """Stands in for ``TRT_INT8`` where TensorRT cannot run, and is no form of its own."""
 
 
@@ -50,20 +50,22 @@ class Selection:
         required: Forms that must really run and pass.
     """
 
-    forms: tuple[Form, ...]
+    variants: tuple[ModelVariant, ...]
     named: frozenset[str] = frozenset()
-    required: frozenset[Form] = frozenset()
+    required: frozenset[ModelVariant] = frozenset()
 
 
-def all_forms() -> tuple[Form, ...]:
+def all_variants() -> tuple[ModelVariant, ...]:
     """Every form that there is, of all backends, in the order of tables."""
-    forms = [Form(name, precision) for name in BACKENDS for precision in backend_class(name).precisions]
-    if TRT_INT8 not in forms:
-        forms.append(TRT_INT8)
-    return tuple(form for form in forms if form != SIMULATION)
+    variants = [ModelVariant(name, precision) for name in BACKENDS for precision in backend_class(name).precisions]
+    if TRT_INT8 not in variants:
+        variants.append(TRT_INT8)
+    return tuple(variant for variant in variants if variant != SIMULATION)
 
 
-def select(backends: str = ALL, precisions: str = ALL, require: str = "", extra: tuple[Form, ...] = ()) -> Selection:
+def select(
+    backends: str = ALL, precisions: str = ALL, require: str = "", extra: tuple[ModelVariant, ...] = ()
+) -> Selection:
     """Makes a selection of what a user wrote.
 
     Args:
@@ -75,27 +77,28 @@ def select(backends: str = ALL, precisions: str = ALL, require: str = "", extra:
     Raises:
         UsageError: There is no such backend, precision or form.
     """
-    known = (*all_forms(), *extra)
+    known = (*all_variants(), *extra)
     named = _words(backends)
     wanted = _words(precisions)
-    required = frozenset(_form(word, known) for word in _words(require))
+    required = frozenset(_variant(word, known) for word in _words(require))
     for name in named:
-        _check(name, "backend", (form.backend for form in known))
+        _check(name, "backend", (variant.backend for variant in known))
     for name in wanted:
-        _check(name, "precision", (form.precision for form in known))
-    forms = tuple(
-        form
-        for form in known
-        if form in required or ((not named or form.backend in named) and (not wanted or _names(form) & set(wanted)))
+        _check(name, "precision", (variant.precision for variant in known))
+    variants = tuple(
+        variant
+        for variant in known
+        if variant in required
+        or ((not named or variant.backend in named) and (not wanted or _names(variant) & set(wanted)))
     )
-    if not forms:
+    if not variants:
         raise UsageError(f"No form is left: {backends} has no precision {precisions}")
-    return Selection(forms, frozenset(named), required)
+    return Selection(variants, frozenset(named), required)
 
 
-def open_form(
+def open_variant(
     bundle: Bundle,
-    form: Form,
+    variant: ModelVariant,
     device: str = AUTO,
     threads: int | None = None,
     settings: BackendSettings | None = None,
@@ -112,36 +115,38 @@ def open_form(
         ModelError: The file does not fit the contract.
         BundleError: The file is not the one that the manifest names.
     """
-    if form.backend not in (*BACKENDS, *MEASURING):
-        raise UnavailableError(f"this version has no {form.backend} backend")
-    format, precision = form.artefact
-    if form != NULL and bundle.find(format, precision) is None:
+    if variant.backend not in (*BACKENDS, *MEASURING):
+        raise UnavailableError(f"this version has no {variant.backend} backend")
+    format, precision = variant.artefact
+    if variant != NULL and bundle.find(format, precision) is None:
         raise UnavailableError(
             f"the bundle has no {precision} {format} file; make one with: fer-deploy export --precision {precision}"
         )
-    kind = backend_class(form.backend)
+    kind = backend_class(variant.backend)
     if device != AUTO and device not in kind.devices:
         raise UnavailableError(f"the {kind.name} backend has no device {device}; it has: {', '.join(kind.devices)}")
-    backend = kind(bundle, form.precision, kind.devices[0] if device == AUTO else device, threads, **options)
-    if settings is None and form != NULL:
-        settings = settle(bundle, BackendChoice(form.backend, form.precision, backend.device), threads)
+    backend = kind(bundle, variant.precision, kind.devices[0] if device == AUTO else device, threads, **options)
+    if settings is None and variant != NULL:
+        settings = tuned_settings(bundle, BackendChoice(variant.backend, variant.precision, backend.device), threads)
     backend.settings = settings or backend.settings
     return backend.open()
 
 
-def open_or_simulate(bundle: Bundle, form: Form, device: str = AUTO, threads: int | None = None) -> tuple[Backend, str]:
+def open_or_simulate(
+    bundle: Bundle, variant: ModelVariant, device: str = AUTO, threads: int | None = None
+) -> tuple[Backend, str]:
     """Opens a form, or the simulation of ``TRT_INT8`` where TensorRT cannot run; raises what ``open_form`` raises.
 
     Returns:
         The open backend, and why it is a simulation; empty where it is none.
     """
     try:
-        return open_form(bundle, form, device, threads), ""
+        return open_variant(bundle, variant, device, threads), ""
     except (MissingDependencyError, UnavailableError) as error:
-        if form != TRT_INT8:
+        if variant != TRT_INT8:
             raise
         try:
-            return open_form(bundle, SIMULATION, AUTO, threads), str(error)
+            return open_variant(bundle, SIMULATION, AUTO, threads), str(error)
         except (MissingDependencyError, UnavailableError):
             raise error from None
 
@@ -156,9 +161,9 @@ def check_runs(bundle: Bundle, selection: Selection, device: str = AUTO, threads
     """
     for name in sorted(selection.named):
         reasons = []
-        for form in (form for form in selection.forms if form.backend == name):
+        for variant in (variant for variant in selection.variants if variant.backend == name):
             try:
-                with open_form(bundle, form, device, threads):
+                with open_variant(bundle, variant, device, threads):
                     break
             except (MissingDependencyError, UnavailableError) as error:
                 reasons.append(error)
@@ -173,16 +178,16 @@ def _words(text: str) -> list[str]:
     return [] if ALL in words else words
 
 
-def _names(form: Form) -> set[str]:
+def _names(variant: ModelVariant) -> set[str]:
     """What the form's precision may be called: TensorRT has one int8 only."""
-    return {form.precision, "int8"} if form == TRT_INT8 else {form.precision}
+    return {variant.precision, "int8"} if variant == TRT_INT8 else {variant.precision}
 
 
-def _form(word: str, known: Iterable[Form]) -> Form:
+def _variant(word: str, known: Iterable[ModelVariant]) -> ModelVariant:
     backend, _, precision = word.partition("/")
-    for form in known:
-        if form.backend == backend and precision in _names(form):
-            return form
+    for variant in known:
+        if variant.backend == backend and precision in _names(variant):
+            return variant
     raise UsageError(f"There is no form {word!r} to require; there are: {', '.join(map(str, known))}")
 
 

@@ -21,13 +21,13 @@ from fer_deploy.system.figures import new_figure
 from fer_deploy.system.files import written_whole
 from fer_deploy.verification.self_test import SPLIT
 from fer_deploy.verification.tolerances import AGREEMENT_FLOORS
-from fer_deploy.verification.variants import KERAS, Form
+from fer_deploy.verification.variants import KERAS, ModelVariant
 from fer_deploy.verification.verifier import SKIPPED, Verification
 
 FACES: Final = 24
 _COLUMNS: Final = 8
 _WHAT: Final = "a verification's report"
-Answers = Sequence[tuple[Form, NDArray[np.float32]]]
+VariantPredictions = Sequence[tuple[ModelVariant, NDArray[np.float32]]]
 
 
 def check_report(folder: Path) -> None:
@@ -59,20 +59,20 @@ def write_report(folder: Path, verification: Verification, partition: Partition,
     Raises:
         OutputError: A file cannot be written.
     """
-    answers = [(e.row.form, e.probabilities) for e in verification.examined if e.probabilities is not None]
-    others = [(form, found) for form, found in answers if form != KERAS]
-    ground = verification.ground.probabilities
-    pictures: dict[str, Callable[[Path], None]] = {"accuracy.png": lambda path: _draw_accuracy(verification, path)}
-    pictures["reliability.png"] = lambda path: _draw_reliability(answers, partition.labels, verification.split, path)
+    predictions = [(e.row.variant, e.probabilities) for e in verification.examined if e.probabilities is not None]
+    others = [(variant, found) for variant, found in predictions if variant != KERAS]
+    reference = verification.reference.probabilities
+    images: dict[str, Callable[[Path], None]] = {"accuracy.png": lambda path: _draw_accuracy(verification, path)}
+    images["reliability.png"] = lambda path: _draw_reliability(predictions, partition.labels, verification.split, path)
     if others:
-        pictures["confusion_difference.png"] = lambda path: _draw_confusion(others, ground, partition.labels, path)
-        pictures["disagreements.png"] = lambda path: _draw_faces(others, ground, partition, path)
-    for name, draw in pictures.items():
+        images["confusion_difference.png"] = lambda path: _draw_confusion(others, reference, partition.labels, path)
+        images["disagreements.png"] = lambda path: _draw_faces(others, reference, partition, path)
+    for name, draw in images.items():
         with written_whole(folder / name) as partial:
             draw(partial)
     with written_whole(folder / "report.md") as partial:
-        partial.write_text(_markdown(verification, title, tuple(pictures)), encoding="utf-8")
-    return ("report.md", *pictures)
+        partial.write_text(_markdown(verification, title, tuple(images)), encoding="utf-8")
+    return ("report.md", *images)
 
 
 def _draw_accuracy(verification: Verification, path: Path) -> None:
@@ -101,28 +101,30 @@ def _draw_accuracy(verification: Verification, path: Path) -> None:
     figure.savefig(path, dpi=110, format="png")
 
 
-def _draw_reliability(answers: Answers, labels: NDArray[np.uint8], split: str, path: Path) -> None:
-    draw_reliability({str(form): reliability(found, labels) for form, found in answers}, split, path)
+def _draw_reliability(predictions: VariantPredictions, labels: NDArray[np.uint8], split: str, path: Path) -> None:
+    draw_reliability({str(variant): reliability(found, labels) for variant, found in predictions}, split, path)
 
 
-def _draw_confusion(others: Answers, ground: NDArray[np.float32], labels: NDArray[np.uint8], path: Path) -> None:
+def _draw_confusion(
+    others: VariantPredictions, reference: NDArray[np.float32], labels: NDArray[np.uint8], path: Path
+) -> None:
     """Draws, for each form, its confusion matrix less Keras's, in percent of the true class."""
     columns = min(3, len(others))
     lines = -(-len(others) // columns)
     figure = new_figure(4.2 * columns, 4 * lines, _WHAT)
     grid = figure.subplots(lines, columns, squeeze=False)
-    keras = _confusion_percent(ground, labels)
+    keras = _confusion_percent(reference, labels)
     differences = [_confusion_percent(found, labels) - keras for _, found in others]
     most = max(1.0, *(float(np.abs(difference).max()) for difference in differences))
     shown: Any = None
     for axes in grid.flat:
         axes.set_axis_off()
-    for axes, (form, _), difference in zip(grid.flat, others, differences, strict=False):
+    for axes, (variant, _), difference in zip(grid.flat, others, differences, strict=False):
         axes.set_axis_on()
         shown = axes.imshow(difference, cmap="RdBu", vmin=-most, vmax=most)
         axes.set_xticks(range(len(LABELS)), LABELS, rotation=60, fontsize=8)
         axes.set_yticks(range(len(LABELS)), LABELS, fontsize=8)
-        axes.set_title(str(form), fontsize=10)
+        axes.set_title(str(variant), fontsize=10)
         for (y, x), value in np.ndenumerate(difference):
             if abs(value) >= 0.05:
                 colour = "white" if abs(value) > 0.6 * most else "black"
@@ -133,10 +135,10 @@ def _draw_confusion(others: Answers, ground: NDArray[np.float32], labels: NDArra
     figure.savefig(path, dpi=110, format="png")
 
 
-def _draw_faces(others: Answers, ground: NDArray[np.float32], partition: Partition, path: Path) -> None:
+def _draw_faces(others: VariantPredictions, reference: NDArray[np.float32], partition: Partition, path: Path) -> None:
     """Draws the pictures on which the forms lie furthest from Keras, with each form's answer."""
-    distance = np.sum([np.abs(found - ground).sum(axis=1) for _, found in others], axis=0)
-    split = np.any([found.argmax(axis=1) != ground.argmax(axis=1) for _, found in others], axis=0)
+    distance = np.sum([np.abs(found - reference).sum(axis=1) for _, found in others], axis=0)
+    split = np.any([found.argmax(axis=1) != reference.argmax(axis=1) for _, found in others], axis=0)
     order = np.argsort(-(distance + 100 * split), kind="stable")[:FACES]
     lines = -(-len(order) // _COLUMNS)
     figure = new_figure(2.1 * _COLUMNS, (1.9 + 0.16 * len(others)) * lines, _WHAT)
@@ -145,9 +147,13 @@ def _draw_faces(others: Answers, ground: NDArray[np.float32], partition: Partiti
         axes.set_axis_off()
     for axes, i in zip(grid.flat, order, strict=False):
         axes.imshow(partition.images[i], cmap="gray", vmin=0, vmax=255)
-        told = [f"true {LABELS[partition.labels[i]]}", f"keras {_answer(ground[i])}"]
-        told += [f"{form} {_answer(found[i])}" for form, found in others if found[i].argmax() != ground[i].argmax()]
-        axes.set_title("\n".join(told), fontsize=7)
+        reported = [f"true {LABELS[partition.labels[i]]}", f"keras {_prediction(reference[i])}"]
+        reported += [
+            f"{variant} {_prediction(found[i])}"
+            for variant, found in others
+            if found[i].argmax() != reference[i].argmax()
+        ]
+        axes.set_title("\n".join(reported), fontsize=7)
     figure.savefig(path, dpi=110, format="png")
 
 
@@ -157,25 +163,25 @@ def _confusion_percent(probabilities: NDArray[np.float32], labels: NDArray[np.ui
     return percent
 
 
-def _answer(row: NDArray[np.float32]) -> str:
+def _prediction(row: NDArray[np.float32]) -> str:
     return f"{LABELS[row.argmax()]} {row.max():.0%}"
 
 
-def _markdown(verification: Verification, title: str, pictures: Sequence[str]) -> str:
+def _markdown(verification: Verification, title: str, images: Sequence[str]) -> str:
 
     lines = [f"# Verification of {title}", "", f"{verification.n:,} pictures of {verification.split}."]
-    lines += [f"{ground_line(verification)}.", "", *(f"- {line}" for line in gate_lines(verification)), ""]
+    lines += [f"{reference_line(verification)}.", "", *(f"- {line}" for line in gate_lines(verification)), ""]
     lines += [f"- **FAILED** {line}" for line in verification.failures] or ["Every form that ran passed."]
     lines += ["", "| form | computed in | machine | accuracy | 95 % interval | drift, points | p | calibration error "]
     lines[-1] += "| same top-1 | mean difference | worst | images/s | status |"
     lines.append("|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---|")
     for row in verification.rows:
         if row.accuracy is None or row.interval is None:
-            lines.append(f"| {row.form} |  |  |  |  |  |  |  |  |  |  |  | {row.status}: {row.reason} |")
+            lines.append(f"| {row.variant} |  |  |  |  |  |  |  |  |  |  |  | {row.status}: {row.reason} |")
             continue
         speed = "" if row.images_per_s is None else f"{row.images_per_s:,.0f}"
         lines.append(
-            f"| {row.form} | {row.effective}{', simulated' if row.simulated else ''} | {row.machine} | "
+            f"| {row.variant} | {row.effective}{', simulated' if row.simulated else ''} | {row.machine} | "
             f"{row.accuracy:.2%} | {row.interval[0]:.2%} to {row.interval[1]:.2%} | {row.drift_points:+.2f} | "
             f"{row.drift_p:.2g} | {row.ece:.2%} | {row.agreement:.2%} | {row.mean_abs_difference:.1e} | "
             f"{row.max_abs_difference:.1e} | {speed} | {row.status} |"
@@ -184,20 +190,20 @@ def _markdown(verification: Verification, title: str, pictures: Sequence[str]) -
     for row in verification.rows:
         if row.class_accuracy is not None:
             shares = [f"{row.class_accuracy[label]:.1%}" if label in row.class_accuracy else "" for label in LABELS]
-            lines.append(f"| {row.form} | {' | '.join(shares)} |")
-    lines += ["", *(f"![{name}]({name})" for name in pictures)]
-    if "disagreements.png" in pictures:
+            lines.append(f"| {row.variant} | {' | '.join(shares)} |")
+    lines += ["", *(f"![{name}]({name})" for name in images)]
+    if "disagreements.png" in images:
         lines += ["", "disagreements.png shows pictures of the data set: not for publication."]
     return "\n".join(lines) + "\n"
 
 
-def ground_line(verification: Verification) -> str:
+def reference_line(verification: Verification) -> str:
     """Names what the forms were compared with."""
-    ground = verification.ground
-    if ground.measured is not None:
+    reference = verification.reference
+    if reference.measured is not None:
         tta = verification.tta
         twice = f"; --tta {tta}: every answer is the mean of those to a picture and to its mirror image" if tta else ""
-        return f"Compared with {ground.measured.runtime}, which ran here{twice}"
+        return f"Compared with {reference.measured.runtime}, which ran here{twice}"
     if verification.split == SPLIT:
         return "Compared with Keras's answers that the bundle holds"
     return "Compared with Keras's answers that the bundle holds; Keras itself did not run"
@@ -230,8 +236,8 @@ def skipped_lines(verification: Verification) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for row in verification.rows:
         if row.status == SKIPPED:
-            by_reason.setdefault(row.reason or "", []).append(str(row.form))
-    return [f"skipped {', '.join(forms)}: {reason}" for reason, forms in by_reason.items()]
+            by_reason.setdefault(row.reason or "", []).append(str(row.variant))
+    return [f"skipped {', '.join(variants)}: {reason}" for reason, variants in by_reason.items()]
 
 
 def outcome_line(verification: Verification) -> str:

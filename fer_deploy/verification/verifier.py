@@ -21,14 +21,14 @@ from fer_deploy.errors import BackendError, MissingDependencyError, ModelError, 
 from fer_deploy.metrics.accuracy import Comparison, compare
 from fer_deploy.metrics.calibration import reliability
 from fer_deploy.system.machine import machine_info
-from fer_deploy.verification.reference import Ground, Measured, ground_of, measure
+from fer_deploy.verification.reference import Measured, Reference, measure, reference_of
 from fer_deploy.verification.tolerances import Gate
-from fer_deploy.verification.variants import AUTO, KERAS, Form, Selection, check_runs, open_or_simulate
+from fer_deploy.verification.variants import AUTO, KERAS, ModelVariant, Selection, check_runs, open_or_simulate
 
 OK: Final = "ok"
 FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
-Judge = Callable[[Form, Comparison], tuple[str, ...]]
+Judge = Callable[[ModelVariant, Comparison], tuple[str, ...]]
 """Gives a phrase for each limit that a form misses."""
 Progress = Callable[[str, int, int], None]
 """Called with what is under way, pictures done and their total."""
@@ -54,7 +54,7 @@ class VerificationOptions:
 
 
 @dataclass(frozen=True)
-class FormRow:
+class VariantRow:
     """What a row of any command begins with; see ``VerificationRow``."""
 
     backend: str
@@ -66,9 +66,9 @@ class FormRow:
     machine: str | None = None
 
     @property
-    def form(self) -> Form:
+    def variant(self) -> ModelVariant:
         """Backend and precision."""
-        return Form(self.backend, self.precision)
+        return ModelVariant(self.backend, self.precision)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -76,7 +76,7 @@ class FormRow:
 
 
 @dataclass(frozen=True)
-class VerificationRow(FormRow):
+class VerificationRow(VariantRow):
     """One form and what became of it; figures are None where it did not run.
 
     Args:
@@ -136,7 +136,7 @@ def examine(
     selection: Selection,
     images: Images,
     labels: NDArray[Any] | None,
-    ground: Ground,
+    reference: Reference,
     judge: Judge,
     options: VerificationOptions,
 ) -> list[Examined]:
@@ -155,46 +155,48 @@ def examine(
         BundleError: A file is not the one that the manifest names: nothing is run on trust.
     """
     found = []
-    if ground.measured is not None:
-        found.append(_judged(bundle, KERAS, ground.measured, ground, labels, judge, options.batch))
-    for form in selection.forms:
-        if form == KERAS and ground.source == "keras":
+    if reference.measured is not None:
+        found.append(_judged(bundle, KERAS, reference.measured, reference, labels, judge, options.batch))
+    for variant in selection.variants:
+        if variant == KERAS and reference.source == "keras":
             continue
-        found.append(_examine(bundle, form, images, labels, ground, judge, options))
+        found.append(_examine(bundle, variant, images, labels, reference, judge, options))
     return found
 
 
 def _examine(
     bundle: Bundle,
-    form: Form,
+    variant: ModelVariant,
     images: Images,
     labels: NDArray[Any] | None,
-    ground: Ground,
+    reference: Reference,
     judge: Judge,
     options: VerificationOptions,
 ) -> Examined:
     try:
-        options.progress(str(form), 0, len(images))
-        opened, instead = open_or_simulate(bundle, form, options.device, options.threads)
+        options.progress(str(variant), 0, len(images))
+        opened, instead = open_or_simulate(bundle, variant, options.device, options.threads)
         with with_tta(opened, options.tta) as backend:
-            count = lambda done: options.progress(str(form), done, len(images))  # noqa: E731
+            count = lambda done: options.progress(str(variant), done, len(images))  # noqa: E731
             measured = measure(backend, images, options.batch, count)
     except (MissingDependencyError, UnavailableError) as error:
-        return Examined(VerificationRow(*form, status=SKIPPED, reason=str(error)))
+        return Examined(VerificationRow(*variant, status=SKIPPED, reason=str(error)))
     except (BackendError, ModelError) as error:
-        return Examined(_broken(bundle, form, len(images), str(error), options))
-    found = _judged(bundle, form, measured, ground, labels, judge, options.batch)
+        return Examined(_broken(bundle, variant, len(images), str(error), options))
+    found = _judged(bundle, variant, measured, reference, labels, judge, options.batch)
     if found.row.status == OK and instead:
         return replace(found, row=replace(found.row, reason=f"simulated with {measured.runtime}, since {instead}"))
     return found
 
 
-def _broken(bundle: Bundle, form: Form, n: int, reason: str, options: VerificationOptions) -> VerificationRow:
+def _broken(
+    bundle: Bundle, variant: ModelVariant, n: int, reason: str, options: VerificationOptions
+) -> VerificationRow:
     """Makes the row of a form that can run here and gave no answers."""
-    device = options.device if options.device != AUTO else backend_class(form.backend).devices[0]
-    artefact = bundle.find(*form.artefact)
+    device = options.device if options.device != AUTO else backend_class(variant.backend).devices[0]
+    artefact = bundle.find(*variant.artefact)
     return VerificationRow(
-        *form,
+        *variant,
         device=device,
         machine=machine_info()["cpu_class"] if device == "cpu" else None,
         batch=options.batch,
@@ -207,19 +209,19 @@ def _broken(bundle: Bundle, form: Form, n: int, reason: str, options: Verificati
 
 def _judged(
     bundle: Bundle,
-    form: Form,
+    variant: ModelVariant,
     measured: Measured,
-    ground: Ground,
+    reference: Reference,
     labels: NDArray[Any] | None,
     judge: Judge,
     batch: int,
 ) -> Examined:
-    comparison = compare(measured.probabilities, ground.probabilities, labels)
-    missed = judge(form, comparison)
-    artefact = bundle.find(*form.artefact)
+    comparison = compare(measured.probabilities, reference.probabilities, labels)
+    missed = judge(variant, comparison)
+    artefact = bundle.find(*variant.artefact)
     score = comparison.score
     row = VerificationRow(
-        *form,
+        *variant,
         effective=measured.effective,
         simulated=measured.simulated,
         device=measured.device,
@@ -261,7 +263,7 @@ class Verification:
     split: str
     n: int
     examined: tuple[Examined, ...]
-    ground: Ground
+    reference: Reference
     limits: dict[str, Any]
     failures: tuple[str, ...]
     tta: str | None = None
@@ -284,7 +286,7 @@ def verify(
     selection: Selection,
     gate: Gate,
     options: VerificationOptions | None = None,
-    ground: Ground | None = None,
+    reference: Reference | None = None,
 ) -> Verification:
     """Verifies a bundle on labelled pictures.
 
@@ -310,21 +312,21 @@ def verify(
     def count(done: int) -> None:
         options.progress(str(KERAS), done, len(images))
 
-    if ground is None:
+    if reference is None:
         count(0)
-        ground = ground_of(bundle, images, options.batch, options.threads, count, options.tta)
+        reference = reference_of(bundle, images, options.batch, options.threads, count, options.tta)
 
-    def judge(form: Form, comparison: Comparison) -> tuple[str, ...]:
+    def judge(variant: ModelVariant, comparison: Comparison) -> tuple[str, ...]:
         accuracy = comparison.score.accuracy if comparison.score else float("nan")
         drift = float("nan") if comparison.drift_points is None else comparison.drift_points
-        return gate.failures(form.precision, accuracy, drift, comparison.agreement)
+        return gate.failures(variant.precision, accuracy, drift, comparison.agreement)
 
-    examined = examine(bundle, selection, images, partition.labels, ground, judge, options)
-    return replace(conclude(split, len(images), examined, ground, gate.as_dict(), selection), tta=options.tta)
+    examined = examine(bundle, selection, images, partition.labels, reference, judge, options)
+    return replace(conclude(split, len(images), examined, reference, gate.as_dict(), selection), tta=options.tta)
 
 
 def conclude(
-    split: str, n: int, examined: Sequence[Examined], ground: Ground, limits: dict[str, Any], selection: Selection
+    split: str, n: int, examined: Sequence[Examined], reference: Reference, limits: dict[str, Any], selection: Selection
 ) -> Verification:
     """Draws up what failed: forms that missed a limit, and required ones that did not really run.
 
@@ -332,14 +334,14 @@ def conclude(
         UnavailableError: None of the selected forms ran, so that nothing would be proved.
     """
     rows = [each.row for each in examined]
-    none_ran = all(row.status == SKIPPED for row in rows if row.form in selection.forms)
+    none_ran = all(row.status == SKIPPED for row in rows if row.variant in selection.variants)
     if none_ran and not selection.required:
         reasons = dict.fromkeys(row.reason or "" for row in rows if row.status == SKIPPED)
         raise UnavailableError(f"Nothing can be verified here: {'; '.join(reasons)}")
     failures = []
     for row in rows:
         if row.status == FAILED:
-            failures.append(f"{row.form}: {row.reason}")
-        elif row.form in selection.required and (row.status != OK or row.simulated):
-            failures.append(f"{row.form} is required and did not run: {row.reason}")
-    return Verification(split, n, tuple(examined), ground, limits, tuple(failures))
+            failures.append(f"{row.variant}: {row.reason}")
+        elif row.variant in selection.required and (row.status != OK or row.simulated):
+            failures.append(f"{row.variant} is required and did not run: {row.reason}")
+    return Verification(split, n, tuple(examined), reference, limits, tuple(failures))

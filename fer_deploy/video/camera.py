@@ -33,8 +33,8 @@ from fer_deploy.inference.pipeline import predictions
 from fer_deploy.inference.prediction import Prediction
 from fer_deploy.inference.prefetch import read
 from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
-from fer_deploy.video.clips import Follower, Look
-from fer_deploy.video.reader import MOST_PIXELS, Every, Moment, import_av, moment_of, why
+from fer_deploy.video.clips import FaceReading, FaceTracker
+from fer_deploy.video.reader import MOST_PIXELS, FrameSampling, VideoFrame, import_av, to_video_frame, why
 from fer_deploy.video.tracking import DEFAULT_S
 
 _V4L2: Final = "v4l2"
@@ -116,17 +116,19 @@ class Camera:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise CameraError(_reason(name, place, error, is_device)) from error
 
-    def moments(self, every: Every | None = None, seconds: float | None = None) -> Generator[Moment, None, None]:
+    def frames(
+        self, every: FrameSampling | None = None, seconds: float | None = None
+    ) -> Generator[VideoFrame, None, None]:
         """Gives the newest picture whenever the last one is done with, until ``stop``.
 
         Args:
             every: Which pictures are wanted; None for as many as can be taken.
             seconds: For how long; None for no end.
         """
-        begun = heard = time.monotonic()
+        started = heard = time.monotonic()
         first: _Shot | None = None
         taken = -1
-        while not self._left and (seconds is None or time.monotonic() - begun < seconds):
+        while not self._left and (seconds is None or time.monotonic() - started < seconds):
             try:
                 shot = self._waiting.get(timeout=_POLL_S)
             except Empty:
@@ -141,7 +143,7 @@ class Camera:
             stretch = number if every is None else every.stretch(number, Fraction(time_s))
             if stretch > taken:
                 taken, self.came_s = stretch, shot.came_s
-                yield moment_of(number, time_s, shot.frame, self._stream.sample_aspect_ratio)
+                yield to_video_frame(number, time_s, shot.frame, self._stream.sample_aspect_ratio)
 
     def stop(self) -> None:
         """Ends ``moments`` at the next picture; from any thread, or a signal's handler."""
@@ -253,15 +255,15 @@ class LiveReader:
     def __init__(
         self,
         camera: Camera,
-        look: Look,
+        look: FaceReading,
         every: str | None = None,
         smooth_s: float = DEFAULT_S,
         seconds: float | None = None,
     ) -> None:
         self.camera = camera
         self._look, self._seconds = look, seconds
-        self._every = None if every is None else Every.parse(every)
-        self._follower = Follower(camera.name, smooth_s)
+        self._every = None if every is None else FrameSampling.parse(every)
+        self._follower = FaceTracker(camera.name, smooth_s)
         self.pixels: Images = np.zeros((1, 1, 3), np.uint8)
         self.scale = 1.0
         self.last: list[Prediction] = []
@@ -270,7 +272,7 @@ class LiveReader:
     @property
     def source(self) -> Source:
         """The camera as a source, for ``run``."""
-        return Source(self.camera.name, _no_picture, self.rows)
+        return Source(self.camera.name, _no_image, self.rows)
 
     def rows(self, backend: Backend) -> Generator[list[Prediction], None, None]:
         """Classifies the faces of each picture that is taken; to be called once.
@@ -285,7 +287,7 @@ class LiveReader:
             BackendError: The runtime failed.
         """
         read(Source("", partial(self._look, _BLANK)))  # loads what finds faces, while no picture grows old
-        for moment in self.camera.moments(self._every, self._seconds):
+        for moment in self.camera.frames(self._every, self._seconds):
             self.pixels, self.scale = moment.pixels(), moment.scale
             decoded = read(Source(str(moment.number), partial(self._look, self.pixels)))
             faces = _NO_ROWS if decoded.pixels is None else _run(backend, decoded.pixels)
@@ -296,7 +298,7 @@ class LiveReader:
         if reason := self.camera.trouble or self._follower.trouble:
             yield [Prediction.failed(self.camera.name, reason)]
 
-    def small_picture(self, row: Prediction) -> bytes:
+    def small_image(self, row: Prediction) -> bytes:
         """Makes a WebP file of a face in the picture whose rows came last."""
         from PIL import Image
 
@@ -310,5 +312,5 @@ def _run(backend: Backend, strip: NDArray[np.uint8]) -> NDArray[np.float32]:
     return backend.run(batch) if len(batch) else _NO_ROWS
 
 
-def _no_picture() -> None:
+def _no_image() -> None:
     raise ImageError("a camera, not a picture")

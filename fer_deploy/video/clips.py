@@ -28,14 +28,14 @@ from fer_deploy.inference.face_reader import Found
 from fer_deploy.inference.pipeline import classify
 from fer_deploy.inference.prediction import ERROR, OK, Prediction
 from fer_deploy.labels import LABELS
-from fer_deploy.video.reader import DEFAULT, Every, Moment, Video
+from fer_deploy.video.reader import DEFAULT, FrameSampling, Video, VideoFrame
 from fer_deploy.video.tracking import DEFAULT_S, Smoothing, Tracks
 
 if TYPE_CHECKING:
     from fer_deploy.backends.base import Backend
     from fer_deploy.inference.prediction import Prediction
 
-Look = Callable[[Any], NDArray[np.uint8] | Found]
+FaceReading = Callable[[Any], NDArray[np.uint8] | Found]
 """From uint8 (H, W, 3), RGB, to what ``classify`` takes: a face, or what was found in a photo."""
 _BATCH: Final = 4  # small: to look for faces takes far longer than to classify them, and pictures wait in memory
 
@@ -57,8 +57,8 @@ class ClipReader:
         UsageError: ``every`` or ``smooth_s`` makes no sense.
     """
 
-    def __init__(self, look: Look, every: str = DEFAULT, smooth_s: float = DEFAULT_S) -> None:
-        self._look, self._every, self._smooth_s = look, Every.parse(every), smooth_s
+    def __init__(self, look: FaceReading, every: str = DEFAULT, smooth_s: float = DEFAULT_S) -> None:
+        self._look, self._every, self._smooth_s = look, FrameSampling.parse(every), smooth_s
         Smoothing(smooth_s)
         self.path: str | None = None
         self.time_s = 0.0
@@ -88,10 +88,10 @@ class ClipReader:
 
     def _followed(self, path: str, video: Video, backend: Backend) -> Generator[list[Prediction], None, None]:
         ahead: deque[tuple[int, float, float]] = deque()  # of pictures that were taken and are not back yet
-        follower = Follower(path, self._smooth_s)
+        follower = FaceTracker(path, self._smooth_s)
 
         def sources() -> Iterator[Source]:
-            for moment in video.moments(self._every):
+            for moment in video.frames(self._every):
                 ahead.append((moment.number, moment.time_s, moment.scale))
                 yield Source(str(moment.number), partial(self._seen, moment))
 
@@ -105,11 +105,11 @@ class ClipReader:
         if reason := video.trouble or follower.trouble:
             yield [Prediction.failed(path, reason)]
 
-    def _seen(self, moment: Moment) -> NDArray[np.uint8] | Found:
+    def _seen(self, moment: VideoFrame) -> NDArray[np.uint8] | Found:
         return self._look(moment.pixels())
 
 
-class Follower:
+class FaceTracker:
     """Turns what was found in one picture after the other into the rows of a video.
 
     Args:
@@ -149,7 +149,7 @@ class Follower:
             row = replace(each, path=self._path, time_s=time_s, frame=number)
             if row.status == OK:
                 track = next(tracks)
-                row = _told(row, self._smoothing.add(track, time_s, each.probabilities))
+                row = _reported(row, self._smoothing.add(track, time_s, each.probabilities))
                 x, y, width, height = each.box or (0.0, 0.0, 0.0, 0.0)
                 box = None if each.box is None else (x * scale, y * scale, width * scale, height * scale)
                 row = replace(row, track=track, box=box)
@@ -157,12 +157,12 @@ class Follower:
         return rows
 
 
-def _told(row: Prediction, probabilities: tuple[float, ...]) -> Prediction:
+def _reported(row: Prediction, probabilities: tuple[float, ...]) -> Prediction:
     best = max(range(len(LABELS)), key=probabilities.__getitem__)
     return replace(row, emotion=LABELS[best], confidence=probabilities[best], probabilities=probabilities)
 
 
-class Clips:
+class LazyClipReader:
     """Makes a ``ClipReader`` when it is needed; at once where settings are given, so that wrong ones are told.
 
     Args:

@@ -32,11 +32,11 @@ _BUFFER: Final = 1 << 18
 _MISSING_S: Final = 0.25  # an end that comes so much earlier than the header says is told
 _MISSING_SHARE: Final = 0.02
 DEFAULT: Final = "0.5s"
-_FORM: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(s)|(\d+)f?").fullmatch
+_VARIANT: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(s)|(\d+)f?").fullmatch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moment:
+class VideoFrame:
     """One picture of a video, its pixels not converted yet.
 
     Args:
@@ -115,13 +115,13 @@ class Video:
         stream = self._stream
         if stream.duration:
             return float(stream.duration * stream.time_base)
-        if told := _clock(stream.metadata.get("DURATION", "")):  # Matroska
-            return told
+        if reported := _clock(stream.metadata.get("DURATION", "")):  # Matroska
+            return reported
         if self._container.duration and len(self._container.streams) == 1:
             return float(self._container.duration / self._av.time_base)
         return None
 
-    def moments(self, every: Every | None = None) -> Generator[Moment, None, None]:
+    def frames(self, every: FrameSampling | None = None) -> Generator[VideoFrame, None, None]:
         """Reads to the end, or to where it cannot be read any further; ``trouble`` tells which.
 
         Args:
@@ -139,7 +139,7 @@ class Video:
             stretch = number if every is None else every.stretch(number, time_s)
             if stretch > taken:
                 taken = stretch
-                yield moment_of(number, float(time_s), frame, self._stream.sample_aspect_ratio)
+                yield to_video_frame(number, float(time_s), frame, self._stream.sample_aspect_ratio)
         if number < 0:
             self.trouble = self.trouble or "no picture in it could be read"
         elif self.trouble is None and self.duration_s is not None:
@@ -186,7 +186,7 @@ class Video:
         self._stack.close()
 
 
-def moment_of(number: int, time_s: float, frame: Any, aspect: Fraction | None) -> Moment:
+def to_video_frame(number: int, time_s: float, frame: Any, aspect: Fraction | None) -> VideoFrame:
     """Makes a moment of a picture that was decoded.
 
     Args:
@@ -198,13 +198,13 @@ def moment_of(number: int, time_s: float, frame: Any, aspect: Fraction | None) -
     width, height = frame.width * float(aspect or 1), float(frame.height)  # square pixels
     scale = max(1.0, max(width, height) / LONGEST_SIDE)
     size = max(1, round(width / scale)), max(1, round(height / scale))
-    return Moment(number, time_s, frame, round(frame.rotation / 90) % 4, scale, size)
+    return VideoFrame(number, time_s, frame, round(frame.rotation / 90) % 4, scale, size)
 
 
 def read_through(path: str) -> None:
     """Reads a video to its end and drops it; for who wants to know whether that crashes."""
     with Video(path) as video:
-        for moment in video.moments():
+        for moment in video.frames():
             moment.pixels()
 
 
@@ -237,7 +237,7 @@ def _clock(text: str) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Every:
+class FrameSampling:
     """A distance between the pictures that are looked at: one of the two is given, and larger than 0.
 
     Args:
@@ -255,7 +255,7 @@ class Every:
         Raises:
             UsageError: It is neither.
         """
-        found = _FORM(text.strip())
+        found = _VARIANT(text.strip())
         if found and found[2] and (seconds := Fraction(found[1])) > 0:
             return cls(seconds=seconds)
         if found and found[3] and int(found[3]) > 0:

@@ -25,7 +25,7 @@ LEAST_OVERLAP: Final = 0.2
 GROWN: Final = 2.0
 KEPT_S: Final = 1.0
 """A track ends when its face was not found for longer than this, and in more than ``KEPT_PICTURES`` pictures."""
-KEPT_PICTURES: Final = 2
+KEPT_IMAGES: Final = 2
 DEFAULT_S: Final = 1.0
 
 
@@ -60,7 +60,7 @@ class Tracks:
 
     def __init__(self) -> None:
         self._tracks: list[_Track] = []
-        self.begun = 0
+        self.started = 0
 
     @property
     def alive(self) -> set[int]:
@@ -83,12 +83,12 @@ class Tracks:
             track.missed += 1
         for index, place in enumerate(places):
             if index not in given:
-                given[index] = _Track(self.begun, place, time_s, np.zeros(2, np.float32))
+                given[index] = _Track(self.started, place, time_s, np.zeros(2, np.float32))
                 self._tracks.append(given[index])
-                self.begun += 1
+                self.started += 1
             given[index].seen(time_s, place)
         self._tracks = [
-            track for track in self._tracks if track.missed <= KEPT_PICTURES or time_s - track.time_s <= KEPT_S
+            track for track in self._tracks if track.missed <= KEPT_IMAGES or time_s - track.time_s <= KEPT_S
         ]
         return [given[index].number for index in range(len(places))]
 

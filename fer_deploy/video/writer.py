@@ -27,7 +27,7 @@ from fer_deploy.inference.prediction import OK, Prediction
 from fer_deploy.reporting.annotate import annotate
 from fer_deploy.reporting.copies import Names
 from fer_deploy.system.files import check_new
-from fer_deploy.video.reader import Moment, Video, import_av
+from fer_deploy.video.reader import Video, VideoFrame, import_av
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -104,8 +104,8 @@ class Recording:
         try:
             yield
         except OSError as error:
-            told = (error.strerror or str(error)).lower()
-            raise OutputError(f"cannot write a video to {self._folder}: {told}") from error
+            reported = (error.strerror or str(error)).lower()
+            raise OutputError(f"cannot write a video to {self._folder}: {reported}") from error
 
 
 class LiveRecording:
@@ -129,7 +129,7 @@ class LiveRecording:
         check_recording(target, overwrite)
         self._file, self._reader = Path(target), reader
         self._rows: list[Prediction] = []
-        self._picture: tuple[Images, float] | None = None
+        self._image: tuple[Images, float] | None = None
         self.written = 0
 
     def write(self, prediction: Prediction) -> None:
@@ -139,13 +139,13 @@ class LiveRecording:
         if self._rows and self._rows[0].frame != prediction.frame:
             self._draw()
         if not self._rows:
-            self._picture = self._reader.pixels, self._reader.scale
+            self._image = self._reader.pixels, self._reader.scale
         self._rows.append(prediction)
 
     def _draw(self) -> None:
         rows, self._rows = self._rows, []
-        if rows and self._picture:
-            pixels, scale = self._picture
+        if rows and self._image:
+            pixels, scale = self._image
             self._recording.add(drawn(pixels, rows, scale), rows[0].time_s or 0.0)
             self.written += 1
 
@@ -284,7 +284,7 @@ class _Copy:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self._video = Video(name)
-        self._moments: Iterator[Moment] = self._video.moments()
+        self._moments: Iterator[VideoFrame] = self._video.frames()
         self._recording = Recording(folder, self._video.rate)
         self._rows: list[Prediction] = []
 

@@ -47,8 +47,8 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def with_records(bundle: Bundle, *changes: dict[str, Any]) -> Bundle:
     for change in changes:
-        form = {"backend": "openvino", "precision": "fp32", **change}
-        artefact = bundle.find("keras" if form["backend"] == "keras" else "onnx", form["precision"])
+        variant = {"backend": "openvino", "precision": "fp32", **change}
+        artefact = bundle.find("keras" if variant["backend"] == "keras" else "onnx", variant["precision"])
         whole = Record(
             backend="openvino", precision="fp32", effective="fp32", simulated=False, device="cpu", runtime="R 1",
             machine=HERE, artefact_sha256=artefact.sha256 if artefact else bundle.artefacts[1].sha256,

@@ -34,9 +34,9 @@ def test_the_answer_is_the_mean_of_both(once: Backend, twice: Backend) -> None:
     mirrored = np.ascontiguousarray(images[:, :, ::-1])
     wanted = (once.run(images) + once.run(mirrored)) / 2
     assert np.abs(once.run(images) - wanted).max() > 0.01
-    for answers in (twice.run(images), twice.run_beside(images), twice.run(mirrored)):
-        assert answers.dtype == np.float32
-        assert np.abs(answers - wanted).max() < 1e-6
+    for predictions in (twice.run(images), twice.run_concurrent(images), twice.run(mirrored)):
+        assert predictions.dtype == np.float32
+        assert np.abs(predictions - wanted).max() < 1e-6
 
 
 @pytest.mark.parametrize("sizes", [(20,), (20, 20, 7), (1,) * 9])
@@ -49,8 +49,8 @@ def test_a_stream_gives_the_same_in_order(sizes: tuple[int, ...], twice: Backend
 
 
 def test_it_tells_what_the_backend_inside_tells(once: Backend, twice: Backend) -> None:
-    told = ("name", "precision", "effective", "device", "runtime", "batch", "threads")
-    assert [getattr(twice, name) for name in told] == [getattr(once, name) for name in told]
+    reported = ("name", "precision", "effective", "device", "runtime", "batch", "threads")
+    assert [getattr(twice, name) for name in reported] == [getattr(once, name) for name in reported]
     assert (once.tta, twice.tta) == (None, "flip")
     assert Summary(once).as_json()["tta"] is None
     assert Summary(twice).as_json()["tta"] == "flip"

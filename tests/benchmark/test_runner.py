@@ -16,11 +16,11 @@ from fer_deploy.benchmark.results import ROUNDS, BenchSettings, SpeedRow, fastes
 from fer_deploy.benchmark.runner import bench, order_of_rounds
 from fer_deploy.benchmark.stopwatch import Task
 from fer_deploy.benchmark.worker import WorkerEntry, wait_until_idle
-from fer_deploy.benchmark.worker_process import FormProcess
+from fer_deploy.benchmark.worker_process import WorkerProcess
 from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.bundle.records import Record
 from fer_deploy.errors import BackendError, BundleError, UnavailableError
-from fer_deploy.verification.variants import NULL, Form, select
+from fer_deploy.verification.variants import NULL, ModelVariant, select
 
 QUICK = BenchSettings(batches=(2, 1), duration_s=0.05)
 
@@ -33,22 +33,22 @@ def test_every_row_has_its_turn_in_every_round_in_another_order() -> None:
 
 
 def test_rows_of_forms_that_run_and_that_do_not(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[str, str, Any]] = []
-    real = FormProcess.ask
+    reported: list[tuple[str, str, Any]] = []
+    real = WorkerProcess.ask
 
-    def ask(self: FormProcess, do: str, seconds: float = 0.0, **what: Any) -> Any:
-        told.append((self.ready["runtime"], do, tuple(what.get("task", ()))))
+    def ask(self: WorkerProcess, do: str, seconds: float = 0.0, **what: Any) -> Any:
+        reported.append((self.ready["runtime"], do, tuple(what.get("task", ()))))
         return real(self, do, seconds, **what)
 
-    monkeypatch.setattr(FormProcess, "ask", ask)
+    monkeypatch.setattr(WorkerProcess, "ask", ask)
     selection = select("all", "fp32,bf16", extra=(NULL,))
-    wanted = (Form("openvino", "fp32"), Form("trt", "fp32"), NULL)
-    rows = bench(tiny_bundle, replace(selection, forms=wanted), QUICK)
+    wanted = (ModelVariant("openvino", "fp32"), ModelVariant("trt", "fp32"), NULL)
+    rows = bench(tiny_bundle, replace(selection, variants=wanted), QUICK)
 
     ran = [row for row in rows if row.status == "ok"]
     tasks = [(mode, batch) for mode in ("latency", "throughput") for batch in (1, 2)]
     assert [(row.backend, row.mode, row.batch) for row in ran if row.backend != "trt"] == [
-        (form.backend, *task) for form in (wanted[0], NULL) for task in tasks
+        (variant.backend, *task) for variant in (wanted[0], NULL) for task in tasks
     ]
     for row in ran:
         assert row.n == (row.samples or 0) * (row.batch or 0)
@@ -58,13 +58,13 @@ def test_rows_of_forms_that_run_and_that_do_not(tiny_bundle: Bundle, monkeypatch
     skipped = [row for row in rows if row.status == "skipped"]
     assert all("trt backend" in (row.reason or "") for row in skipped)
 
-    turns = [(name, task) for name, do, task in told if do == "turn"]
+    turns = [(name, task) for name, do, task in reported if do == "turn"]
     once = len(set(turns))
     rounds = [turns[start : start + once] for start in range(0, len(turns), once)]
     assert len(rounds) == QUICK.rounds
     assert all(set(one) == set(turns) for one in rounds)
-    first_turn = [do for _, do, _ in told].index("turn")
-    assert "warm_up" not in [do for _, do, _ in told[first_turn:]]
+    first_turn = [do for _, do, _ in reported].index("turn")
+    assert "warm_up" not in [do for _, do, _ in reported[first_turn:]]
 
 
 def test_a_named_backend_that_cannot_run_is_an_error(tiny_bundle: Bundle) -> None:
@@ -78,15 +78,15 @@ def test_a_device_that_nothing_has_is_an_error(tiny_bundle: Bundle) -> None:
 
 
 def test_a_form_that_crashes_costs_no_other_row(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = FormProcess.ask
+    real = WorkerProcess.ask
 
-    def ask(self: FormProcess, do: str, seconds: float = 0.0, **what: Any) -> Any:
+    def ask(self: WorkerProcess, do: str, seconds: float = 0.0, **what: Any) -> Any:
         if do == "turn" and "OpenVINO" in self.ready["runtime"]:
             os.kill(self._process.pid, signal.SIGSEGV)
         return real(self, do, seconds, **what)
 
-    monkeypatch.setattr(FormProcess, "ask", ask)
-    selection = replace(select(), forms=(Form("openvino", "fp32"), NULL))
+    monkeypatch.setattr(WorkerProcess, "ask", ask)
+    selection = replace(select(), variants=(ModelVariant("openvino", "fp32"), NULL))
     failed, *others = bench(tiny_bundle, selection, replace(QUICK, modes=("latency",)))
     assert (failed.status, failed.reason) == ("failed", "it crashed (signal 11, SIGSEGV)")
     assert [(row.backend, row.status) for row in others] == [("null", "ok")] * 2
@@ -113,8 +113,8 @@ def test_a_model_that_no_runtime_takes_is_a_failed_row(tiny_bundle: Bundle, tmp_
 def test_a_process_that_takes_too_long(tmp_path: Path) -> None:
     entry = WorkerEntry(str(Bundle.load().path), "null", "fp32")
     with pytest.raises(BackendError, match=r"took longer than 0\.001 s"):
-        FormProcess(entry, str(tmp_path), 0.001)
-    with FormProcess(entry, str(tmp_path), 30) as process:
+        WorkerProcess(entry, str(tmp_path), 0.001)
+    with WorkerProcess(entry, str(tmp_path), 30) as process:
         os.kill(process._process.pid, signal.SIGSTOP)
         process._limit_s = 0.05
         with pytest.raises(BackendError, match="took longer"):
@@ -175,10 +175,10 @@ def test_accuracy_is_of_this_kind_of_machine_if_it_is_known() -> None:
 
     records = (record("amx", "PrivateTest", 0.7), record("avx2", "PublicTest", 0.6), record("avx2", "PrivateTest", 0.5))
     known = replace(bundle, verification=records)
-    form = Form("openvino", "int8")
-    found = [known_accuracy(known, form, "cpu", machine) for machine in ("amx", "avx2", "other")]
+    variant = ModelVariant("openvino", "int8")
+    found = [known_accuracy(known, variant, "cpu", machine) for machine in ("amx", "avx2", "other")]
     assert [(each.accuracy, each.machine) for each in found if each] == [(0.7, "amx"), (0.5, "avx2"), (0.7, "amx")]
-    assert known_accuracy(known, Form("onnx", "int8"), "cpu", "amx") is None
+    assert known_accuracy(known, ModelVariant("onnx", "int8"), "cpu", "amx") is None
 
 
 def test_settings() -> None:

@@ -57,16 +57,16 @@ def test_the_command(
         main()
     assert not stop.value.code
     captured = capsys.readouterr()
-    told = json.loads(captured.out)
+    reported = json.loads(captured.out)
     assert captured.err.startswith(f"Recorded in {tmp_path}")
-    assert {(row["streams"], row["batch"]) for row in told["rows"]} == {
+    assert {(row["streams"], row["batch"]) for row in reported["rows"]} == {
         (None, 32),
         (None, 1),
         (None, 4),
         (1, 1),
         (1, 4),
     }
-    (chosen,) = [row for row in told["rows"] if row["chosen"]]
+    (chosen,) = [row for row in reported["rows"] if row["chosen"]]
     (found,) = tuned_for(tiny_bundle)
     assert (found.backend, found.precision, found.batch) == ("openvino", "fp32", chosen["batch"])
     assert found.gain == pytest.approx(chosen["ratio_to_default"], abs=1e-4)
@@ -82,10 +82,13 @@ def test_settings_reach_the_runtime(tiny_bundle: Bundle, monkeypatch: pytest.Mon
     artefact = tiny_bundle.find("onnx")
     assert artefact
     place = ("cpu", "R 1", machine_info()["cpu_class"], usable_cores(), artefact.sha256)
-    forms = (("openvino", 0, 1), ("onnx", 1, 0))
+    variants = (("openvino", 0, 1), ("onnx", 1, 0))
     keep_tuned(
         tiny_bundle,
-        [Tuned(name, "fp32", *place, threads, streams, 3, 1.0, 1.0, "2026-01-01") for name, threads, streams in forms],
+        [
+            Tuned(name, "fp32", *place, threads, streams, 3, 1.0, 1.0, "2026-01-01")
+            for name, threads, streams in variants
+        ],
     )
     faces = np.random.default_rng(0).integers(0, 256, (10, 48, 48, 1), dtype=np.uint8)
     with Classifier.load(tiny_bundle) as classifier:
@@ -96,10 +99,10 @@ def test_settings_reach_the_runtime(tiny_bundle: Bundle, monkeypatch: pytest.Mon
             "run_stream",
             lambda batches: run_stream(sizes.append(len(batch)) or batch for batch in batches),
         )
-        answers = classifier.predict(faces).probabilities
+        replies = classifier.predict(faces).probabilities
         assert sizes == [3, 3, 3, 1]
         assert classifier.backend.parallelism(streaming=True)[0] == 1
-        np.testing.assert_allclose(classifier.predict(faces, batch_size=5).probabilities, answers, atol=1e-5)
+        np.testing.assert_allclose(classifier.predict(faces, batch_size=5).probabilities, replies, atol=1e-5)
         assert sizes[4:] == [5, 5]
     pytest.importorskip("onnxruntime")
     with Classifier.load(tiny_bundle, "onnx") as classifier:

@@ -12,13 +12,13 @@ import pytest
 
 from fer_deploy.backends import select
 from fer_deploy.backends.base import BackendSettings
-from fer_deploy.backends.select import BackendChoice, settle, tell_settings
+from fer_deploy.backends.select import BackendChoice, describe_settings, tuned_settings
 from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.bundle.records import Tuned, parse_tuned
 from fer_deploy.bundle.store import KIND, keep_tuned, state_file, tuned_for
 from fer_deploy.errors import BundleError
 
-FORM = BackendChoice("openvino", "fp32", "cpu")
+VARIANT = BackendChoice("openvino", "fp32", "cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -76,15 +76,15 @@ def test_stale_state_hides_no_record_of_the_bundle(bundle: Bundle, monkeypatch: 
 
 
 def test_it_is_used_where_the_user_leaves_it_open(bundle: Bundle) -> None:
-    assert settle(bundle, FORM) == BackendSettings()
-    assert tell_settings(bundle, FORM) == (
+    assert tuned_settings(bundle, VARIANT) == BackendSettings()
+    assert describe_settings(bundle, VARIANT) == (
         "batch 32, streams as the runtime sets, threads as the runtime sets: "
         "not tuned on such a machine; run: fer-deploy bench --tune"
     )
     bundle = kept(bundle)
-    assert settle(bundle, FORM) == BackendSettings(None, 2, 16)
-    assert settle(bundle, FORM, threads=3) == BackendSettings(None, None, 16)
-    assert tell_settings(bundle, FORM) == (
+    assert tuned_settings(bundle, VARIANT) == BackendSettings(None, 2, 16)
+    assert tuned_settings(bundle, VARIANT, threads=3) == BackendSettings(None, None, 16)
+    assert describe_settings(bundle, VARIANT) == (
         "batch 16, streams 2, threads as the runtime sets: tuned on avx2 with 4 cores, 1.25 times as fast as untuned"
     )
 
@@ -94,14 +94,14 @@ def test_it_is_used_where_the_user_leaves_it_open(bundle: Bundle) -> None:
     [{"cores": 2}, {"machine": "amx"}, {"backend": "onnx"}, {"precision": "int8"}, {"artefact_sha256": "1" * 64}],
 )
 def test_what_holds_for_something_else(bundle: Bundle, change: dict[str, Any]) -> None:
-    assert settle(kept(bundle, **change), FORM) == BackendSettings()
+    assert tuned_settings(kept(bundle, **change), VARIANT) == BackendSettings()
 
 
 def test_on_a_gpu_its_name_counts_and_not_the_cores(bundle: Bundle) -> None:
-    form = BackendChoice("onnx", "fp32", "cuda")
+    variant = BackendChoice("onnx", "fp32", "cuda")
     bundle = kept(bundle, backend="onnx", device="cuda", machine="NVIDIA H200", cores=64, streams=0, batch=256)
-    assert settle(bundle, form) == BackendSettings(None, None, 256)
-    assert "tuned on NVIDIA H200, 1.25" in tell_settings(bundle, form)
+    assert tuned_settings(bundle, variant) == BackendSettings(None, None, 256)
+    assert "tuned on NVIDIA H200, 1.25" in describe_settings(bundle, variant)
 
 
 @pytest.mark.parametrize(
@@ -127,4 +127,4 @@ def test_wrong_values_are_refused(bundle: Bundle, field: str, value: Any) -> Non
 def test_damaged_state_counts_as_none(bundle: Bundle, content: str) -> None:
     state_file(bundle, KIND).parent.mkdir(parents=True)
     state_file(bundle, KIND).write_text(content)
-    assert settle(bundle, FORM) == BackendSettings()
+    assert tuned_settings(bundle, VARIANT) == BackendSettings()

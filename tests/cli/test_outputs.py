@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from fer_deploy.cli.outputs import Shown
+from fer_deploy.cli.outputs import TerminalTable
 from fer_deploy.inference.prediction import Prediction
 
 
 def test_the_first_rows_are_shown_and_names_cannot_break_out(capsys: pytest.CaptureFixture[str]) -> None:
-    with Shown() as shown:
+    with TerminalTable() as shown:
         shown.write(Prediction("clip.mp4", "happy", 0.93, face=1, time_s=2.5, frame=25, track=3))
         shown.write(Prediction.of_no_face("sea.jpg"))
         shown.write(Prediction.failed("a\x1b[2Jb.png", "no\nimage"))
@@ -25,6 +25,6 @@ def test_the_first_rows_are_shown_and_names_cannot_break_out(capsys: pytest.Capt
 
 
 def test_nothing_is_shown_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with Shown():
+    with TerminalTable():
         pass
     assert capsys.readouterr().out == ""

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.cli import app
-from fer_deploy.cli.watch import duration, told
+from fer_deploy.cli.watch import duration, reported
 from fer_deploy.errors import CameraError, FerDeployError, UsageError
 from fer_deploy.inference.prediction import Prediction
 from fer_deploy.video.reader import Video
@@ -91,11 +91,11 @@ def test_ctrl_c_ends_it_with_whole_files_and_a_summary(stream: Path, tiny_bundle
     with csv_file.open(newline="") as file:
         assert [row["frame"] for row in csv.DictReader(file)] == [str(row["frame"]) for row in rows]
     with Video(str(video)) as copy:
-        assert len(list(copy.moments())) == len(rows)
+        assert len(list(copy.frames())) == len(rows)
     assert plot.stat().st_size > 1000
     assert f'"faces":{len(rows)},' in page.read_text()
     assert page.read_text().count('"picture":"') == len(rows)
-    for part in ("pictures/s", "ms old", "1 face", " %", "\x1b[2K"):  # the line, and that it is rewritten
+    for part in ("images/s", "ms old", "1 face", " %", "\x1b[2K"):  # the line, and that it is rewritten
         assert part in said
     assert f"{len(rows)} pictures in" in said
     assert f"recorded: {video}" in said.replace("\r\n", "\n")
@@ -167,6 +167,6 @@ def test_the_line() -> None:
     def face(track: int, emotion: str, confidence: float) -> Prediction:
         return Prediction("camera 0", emotion, confidence, time_s=75.4, frame=9, track=track)
 
-    line = told([face(2, "happy", 0.93), face(0, "sad", 0.5)], 14.84, 0.0481)
-    assert line.plain == "1:15  14.8 pictures/s, 48 ms old  2 faces  0 sad ━━━━     50 %  2 happy ━━━━━━━  93 %"
-    assert told([Prediction.of_no_face("camera 0")], 1, 0).plain.endswith("0 faces")
+    line = reported([face(2, "happy", 0.93), face(0, "sad", 0.5)], 14.84, 0.0481)
+    assert line.plain == "1:15  14.8 images/s, 48 ms old  2 faces  0 sad ━━━━     50 %  2 happy ━━━━━━━  93 %"
+    assert reported([Prediction.of_no_face("camera 0")], 1, 0).plain.endswith("0 faces")

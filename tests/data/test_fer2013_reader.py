@@ -13,7 +13,7 @@ from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.errors import DataError
 from fer_deploy.labels import LABELS
 
-FORMS = (
+DATA_FORMATS = (
     "zip", "zip nested", "zip with junk", "zip in msgs", "zip of Windows", "folder", "folder nested", "csv",
     "csv with BOM and CRLF", "csv gzipped", "csv zipped", "csv in tar.gz", "icml", "icml zipped among others",
     "csv in a folder", "csv without suffix",
@@ -35,23 +35,23 @@ def error(path: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_same(form: str, every_form: dict[str, Path], pictures) -> None:
-    assert set(FORMS) == set(every_form)
-    data = load_fer2013(every_form[form])
-    assert content(data) == {key: image.tobytes() for key, image in pictures.items()}
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+def test_every_form_gives_the_same(data_format: str, every_variant: dict[str, Path], images) -> None:
+    assert set(DATA_FORMATS) == set(every_variant)
+    data = load_fer2013(every_variant[data_format])
+    assert content(data) == {key: image.tobytes() for key, image in images.items()}
     assert list(data.partitions) == [TRAINING, PUBLIC, PRIVATE]
     assert [partition.names for partition in data.partitions.values()] == [
-        tuple(sorted(name for partition, _, name in pictures if partition == wanted)) for wanted in data.partitions
+        tuple(sorted(name for partition, _, name in images if partition == wanted)) for wanted in data.partitions
     ]
-    assert data.form == ("csv" if "csv" in form or "icml" in form else form.split()[0])
+    assert data.data_format == ("csv" if "csv" in data_format or "icml" in data_format else data_format.split()[0])
     assert data.skipped == ()
     assert data.partition(TRAINING).images.flags.writeable
 
 
-@pytest.mark.parametrize("form", ["zip", "folder", "csv", "icml"])
-def test_without_training_the_tests_stay_as_they_are(form: str, every_form: dict[str, Path]) -> None:
-    whole, tests = load_fer2013(every_form[form]), load_fer2013(every_form[form], tests_only=True)
+@pytest.mark.parametrize("data_format", ["zip", "folder", "csv", "icml"])
+def test_without_training_the_tests_stay_as_they_are(data_format: str, every_variant: dict[str, Path]) -> None:
+    whole, tests = load_fer2013(every_variant[data_format]), load_fer2013(every_variant[data_format], tests_only=True)
     assert list(tests.partitions) == [PUBLIC, PRIVATE]
     for name, partition in tests.partitions.items():
         assert partition.names == whole.partitions[name].names
@@ -59,16 +59,16 @@ def test_without_training_the_tests_stay_as_they_are(form: str, every_form: dict
     assert not [note for note in tests.notes if TRAINING in note]
 
 
-def test_progress_ends_with_all_done(every_form: dict[str, Path]) -> None:
-    for form in ("zip", "folder", "csv", "csv gzipped", "csv zipped"):
+def test_progress_ends_with_all_done(every_variant: dict[str, Path]) -> None:
+    for data_format in ("zip", "folder", "csv", "csv gzipped", "csv zipped"):
         calls: list[tuple[int, int]] = []
-        load_fer2013(every_form[form], progress=lambda done, total, calls=calls: calls.append((done, total)))
+        load_fer2013(every_variant[data_format], progress=lambda done, total, calls=calls: calls.append((done, total)))
         assert calls[-1][0] == calls[-1][1] > 0
         assert all(done <= total for done, total in calls)
 
 
-def test_other_sizes_are_noted(every_form: dict[str, Path]) -> None:
-    notes = load_fer2013(every_form["zip"]).notes
+def test_other_sizes_are_noted(every_variant: dict[str, Path]) -> None:
+    notes = load_fer2013(every_variant["zip"]).notes
     assert notes == (
         "Training has 21 pictures, the published set 28,709",
         "PublicTest has 14 pictures, the published set 3,589",
@@ -113,8 +113,8 @@ def test_a_missing_partition_is_told_when_it_is_needed(kept: str, missing: str, 
         data.partition(missing)
 
 
-def test_test_is_public_and_private_together(every_form: dict[str, Path]) -> None:
-    data = load_fer2013(every_form["zip"])
+def test_test_is_public_and_private_together(every_variant: dict[str, Path]) -> None:
+    data = load_fer2013(every_variant["zip"])
     both = data.partition(TEST)
     assert both.names == data.partition(PUBLIC).names + data.partition(PRIVATE).names
     assert np.array_equal(both.images[:14], data.partition(PUBLIC).images)
@@ -151,9 +151,9 @@ def test_two_data_sets_in_one_place(files: dict[str, bytes], write_zip, write_fo
         assert "holds more than one data set, in a/ and b/: unpack it and give one" in error(path)
 
 
-def test_truncated_files(tmp_path: Path, every_form: dict[str, Path]) -> None:
-    for form in ("zip", "csv zipped", "csv gzipped", "csv in tar.gz"):
-        whole = every_form[form].read_bytes()
+def test_truncated_files(tmp_path: Path, every_variant: dict[str, Path]) -> None:
+    for data_format in ("zip", "csv zipped", "csv gzipped", "csv in tar.gz"):
+        whole = every_variant[data_format].read_bytes()
         cut = tmp_path / "cut"
         for share in (0.1, 0.5, 0.99):
             cut.write_bytes(whole[: int(len(whole) * share)])
@@ -162,16 +162,16 @@ def test_truncated_files(tmp_path: Path, every_form: dict[str, Path]) -> None:
             assert "Download or copy it again" in error(cut)
 
 
-def test_a_truncated_csv_names_its_last_line(tmp_path: Path, every_form: dict[str, Path]) -> None:
-    whole = every_form["csv"].read_bytes()
+def test_a_truncated_csv_names_its_last_line(tmp_path: Path, every_variant: dict[str, Path]) -> None:
+    whole = every_variant["csv"].read_bytes()
     (tmp_path / "cut.csv").write_bytes(whole[: len(whole) - 3000])
     assert "cut.csv, line 43: the line has 2 fields, expected 3" in error(tmp_path / "cut.csv")
 
 
-def test_encrypted_zip(tmp_path: Path, every_form: dict[str, Path]) -> None:
-    for form in ("zip", "csv zipped"):
-        raw = bytearray(every_form[form].read_bytes())
-        with zipfile.ZipFile(every_form[form]) as archive:
+def test_encrypted_zip(tmp_path: Path, every_variant: dict[str, Path]) -> None:
+    for data_format in ("zip", "csv zipped"):
+        raw = bytearray(every_variant[data_format].read_bytes())
+        with zipfile.ZipFile(every_variant[data_format]) as archive:
             directory = archive.start_dir
         raw[directory + 8] |= 1  # the flag "encrypted" of the first entry in the central directory
         (tmp_path / "locked.zip").write_bytes(raw)
@@ -186,19 +186,21 @@ def test_bombs_are_refused(tmp_path: Path, files: dict[str, bytes], write_zip) -
     assert "it has a line of more than 65,536 bytes" in error(tmp_path / "bomb.gz")
 
 
-def test_far_too_many_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_form: dict[str, Path]) -> None:
-    monkeypatch.setattr("fer_deploy.data.fer2013.MAX_PICTURES", 20)
+def test_far_too_many_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_variant: dict[str, Path]
+) -> None:
+    monkeypatch.setattr("fer_deploy.data.fer2013.MAX_IMAGES", 20)
     monkeypatch.setattr("fer_deploy.data.csv._PROGRESS_ROWS", 1)
-    for form in ("zip", "folder", "csv"):
-        assert "is not FER-2013: it holds more than 20 pictures, expected 35,887" in error(every_form[form])
+    for data_format in ("zip", "folder", "csv"):
+        assert "is not FER-2013: it holds more than 20 pictures, expected 35,887" in error(every_variant[data_format])
     monkeypatch.undo()
     monkeypatch.setattr("fer_deploy.data.csv.MAX_TABLE_BYTES", 100_000)
-    assert "it has more than 100,000 bytes" in error(every_form["csv gzipped"])
+    assert "it has more than 100,000 bytes" in error(every_variant["csv gzipped"])
     monkeypatch.setattr("fer_deploy.data.folder.MAX_TABLE_BYTES", 100_000)
-    assert "some/data.csv unpacks to " in error(every_form["csv zipped"])
+    assert "some/data.csv unpacks to " in error(every_variant["csv zipped"])
 
 
-def test_an_unreadable_folder(tmp_path: Path, every_form: dict[str, Path]) -> None:
+def test_an_unreadable_folder(tmp_path: Path, every_variant: dict[str, Path]) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     assert "loop cannot be read: Too many levels of symbolic links" in error(loop)

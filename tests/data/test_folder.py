@@ -17,9 +17,9 @@ from fer_deploy.data.folder import decode
 from fer_deploy.errors import DataError
 
 
-def encoded(mode: str = "L", size: tuple[int, int] = (48, 48), form: str = "PNG") -> bytes:
+def encoded(mode: str = "L", size: tuple[int, int] = (48, 48), data_format: str = "PNG") -> bytes:
     buffer = BytesIO()
-    Image.new(mode, size, 1).save(buffer, form)
+    Image.new(mode, size, 1).save(buffer, data_format)
     return buffer.getvalue()
 
 
@@ -38,7 +38,7 @@ BAD = {
         "the picture's mode is I;16, expected L (8-bit gray)": encoded("I;16"),
         "the file has 1,048,577 bytes, expected a 48x48 picture of a few thousand": bytes((1 << 20) + 1),
     },
-    "train/angry/x.gif": {"it is no picture, expected .png, .jpg, .jpeg, .bmp": encoded(form="GIF")},
+    "train/angry/x.gif": {"it is no picture, expected .png, .jpg, .jpeg, .bmp": encoded(data_format="GIF")},
     "train/angry/x\x07.png": {"its name 'x\\x07' cannot be a plain file name in every form": encoded()},
     "train/x.png": {"it lies in the wrong place, expected <train or test>/<class>/<picture>": encoded()},
     "train/angry/more/x.png": {"it lies in the wrong place, expected <train": encoded()},
@@ -85,7 +85,7 @@ def test_a_damaged_zip_entry_is_a_bad_picture(files: dict[str, bytes], write_zip
 
 def test_jpeg_bmp_and_capital_letters_are_read(write_zip) -> None:
     names = {"Train/Happy/a.JPG": "JPEG", "Train/happy/b.bmp": "BMP", "TEST/Sad/PublicTest_1.jpeg": "JPEG"}
-    data = load_fer2013(write_zip({name: encoded(form=form) for name, form in names.items()}))
+    data = load_fer2013(write_zip({name: encoded(data_format=data_format) for name, data_format in names.items()}))
     assert {name: len(partition) for name, partition in data.partitions.items()} == {"Training": 2, "PublicTest": 1}
     assert np.all(data.partition(TRAINING).images == 1)
 
@@ -94,9 +94,9 @@ def test_jpeg_bmp_and_capital_letters_are_read(write_zip) -> None:
 @settings(deadline=None)
 def test_a_damaged_file_gives_a_picture_or_a_reason(seed: int, damage: list[tuple[int, int]]) -> None:
     image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (48, 48), np.uint8))
-    for form in ("PNG", "JPEG", "BMP"):
+    for data_format in ("PNG", "JPEG", "BMP"):
         buffer = BytesIO()
-        image.save(buffer, form)
+        image.save(buffer, data_format)
         raw = bytearray(buffer.getvalue())
         for position, value in damage:
             raw[position % len(raw)] = value

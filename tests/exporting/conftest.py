@@ -26,8 +26,8 @@ def drawn_fer2013(tmp_path_factory: pytest.TempPathFactory) -> Path:
     probe = probe_images()[..., 0]
     path = tmp_path_factory.mktemp("drawn") / "fer2013.csv"
     rows = ["emotion,pixels,Usage"]
-    for usage, pictures in (("Training", probe[:, :, ::-1]), ("PublicTest", probe)):
-        rows += [f"{i % 7},{' '.join(map(str, picture.ravel()))},{usage}" for i, picture in enumerate(pictures)]
+    for usage, images in (("Training", probe[:, :, ::-1]), ("PublicTest", probe)):
+        rows += [f"{i % 7},{' '.join(map(str, image.ravel()))},{usage}" for i, image in enumerate(images)]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return path
 
@@ -43,6 +43,6 @@ def full_bundle(tiny_model_path: Path, drawn_fer2013: Path, tmp_path_factory: py
 
 
 @pytest.fixture
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     """The probe set: uint8, shape (111, 48, 48, 1)."""
     return probe_images()

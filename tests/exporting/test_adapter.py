@@ -11,7 +11,7 @@ import pytest
 from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import ModelError
 from fer_deploy.exporting.adapter import check_model_file, load_keras_file
-from fer_deploy.exporting.contract import ForeignContract, foreign_contract
+from fer_deploy.exporting.contract import ModelContract, model_contract
 from fer_deploy.exporting.exporter import export_bundle
 from fer_deploy.exporting.onnx import Toolchain, convert
 from fer_deploy.labels import LABELS
@@ -37,13 +37,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-def contract_of(options: dict[str, Any]) -> ForeignContract:
-    contract = foreign_contract(**options)
+def contract_of(options: dict[str, Any]) -> ModelContract:
+    contract = model_contract(**options)
     assert contract is not None
     return contract
 
 
-def make_network(contract: ForeignContract, tools: Toolchain, name: str = "their") -> Any:
+def make_network(contract: ModelContract, tools: Toolchain, name: str = "their") -> Any:
     """Makes a small seeded network of those shapes, built with lists of one as old files are."""
     layers = tools.keras.layers
     tools.keras.utils.set_random_seed(3)
@@ -59,7 +59,7 @@ def make_network(contract: ForeignContract, tools: Toolchain, name: str = "their
     return model
 
 
-def prepare(images: Any, contract: ForeignContract) -> Any:
+def prepare(images: Any, contract: ModelContract) -> Any:
     """What the network's owner does by hand, in NumPy; uint8 (N, 48, 48) -> float32 (N, height, width, channels)."""
     x = images.astype(np.float64)
     for axis, size in ((1, contract.input_size[0]), (2, contract.input_size[1])):
@@ -73,7 +73,7 @@ def prepare(images: Any, contract: ForeignContract) -> Any:
     return x.astype(np.float32)
 
 
-def by_hand(model: Any, images: Any, contract: ForeignContract) -> Any:
+def by_hand(model: Any, images: Any, contract: ModelContract) -> Any:
     """The owner's own answers, in FER-2013's order."""
     found = np.asarray(model([prepare(images[..., 0], contract)], training=False), dtype=np.float64)
     if contract.logits:
@@ -160,7 +160,7 @@ def test_bundle_of_a_foreign_network(tools: Toolchain, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_old_file_of_our_own_contract(tools: Toolchain, tmp_path: Path) -> None:
     """Its lists of one tensor become tensors, which is what backends and the converter take."""
-    model = make_network(ForeignContract((0, 255), LABELS), tools)
+    model = make_network(ModelContract((0, 255), LABELS), tools)
     model.save(tmp_path / "ours.h5")
     old = tools.keras.saving.load_model(tmp_path / "ours.h5", compile=False)
     assert isinstance(old.output, list)  # else this test shows nothing

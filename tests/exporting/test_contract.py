@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fer_deploy.errors import UsageError
-from fer_deploy.exporting.contract import SYNONYMS, ForeignContract, foreign_contract
+from fer_deploy.exporting.contract import SYNONYMS, ModelContract, model_contract
 from fer_deploy.labels import LABELS
 
 OURS = ",".join(LABELS)
@@ -16,13 +16,13 @@ NETWORKS = Path(__file__).parents[2] / "export/networks"
 
 
 def test_nothing_given_is_our_own_contract() -> None:
-    assert foreign_contract(None, scale=None, classes=None, logits=None) is None
+    assert model_contract(None, scale=None, classes=None, logits=None) is None
 
 
 def test_options_as_on_the_command_line() -> None:
-    contract = foreign_contract(input_size="64X56", channels=3, scale="-1,1", classes=" Happy,ANGER,sad,-,fearful,"
+    contract = model_contract(input_size="64X56", channels=3, scale="-1,1", classes=" Happy,ANGER,sad,-,fearful,"
                                 "surprised,disgusted,neutral,-", logits=True)  # fmt: skip
-    assert contract == ForeignContract(
+    assert contract == ModelContract(
         scale=(-1.0, 1.0),
         classes=("happy", "angry", "sad", "-", "fear", "surprise", "disgust", "neutral", "-"),
         input_size=(64, 56),
@@ -35,14 +35,14 @@ def test_options_as_on_the_command_line() -> None:
 def test_options_come_before_the_file(tmp_path: Path) -> None:
     file = tmp_path / "their.toml"
     file.write_text(f'scale = [0, 1]\ninput_size = [40, 40]\nmean = 0.5\nstd = [0.25]\nclasses = "{OURS}"')
-    assert foreign_contract(file, scale="0,255", channels=None) == ForeignContract(
+    assert model_contract(file, scale="0,255", channels=None) == ModelContract(
         (0.0, 255.0), LABELS, input_size=(40, 40), mean=(0.5,), std=(0.25,)
     )
 
 
 @pytest.mark.parametrize("file", sorted(NETWORKS.glob("*.toml")), ids=lambda file: file.stem)
 def test_shipped_files_are_read(file: Path) -> None:
-    assert foreign_contract(file) is not None
+    assert model_contract(file) is not None
 
 
 def test_synonyms_are_other_names_of_ours() -> None:
@@ -82,7 +82,7 @@ GOOD = {"scale": "0,1", "classes": OURS}
 )
 def test_mistakes_are_told(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        foreign_contract(**options)
+        model_contract(**options)
     assert "\n" not in str(caught.value)
 
 
@@ -94,7 +94,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: str, message: str) -> No
     file = tmp_path / "their.toml"
     file.write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match=message) as caught:
-        foreign_contract(file)
+        model_contract(file)
     assert str(file) in str(caught.value)
     with pytest.raises(UsageError, match="No such file"):
-        foreign_contract(tmp_path / "none.toml")
+        model_contract(tmp_path / "none.toml")

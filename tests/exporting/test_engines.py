@@ -40,9 +40,9 @@ def test_engines_are_exported(tiny_model_path: Path, tmp_path: Path) -> None:
 def test_the_commands_for_elsewhere_are_kept(tiny_bundle: Bundle) -> None:
     for artefact in tiny_bundle.artefacts:
         if artefact.format == "onnx":
-            told = artefact.made_with["build_elsewhere"]
-            assert told["TensorRT"].startswith("trtexec --stronglyTyped ")
-            assert f"--onnx={artefact.file} " in told["TensorRT for RTX"]
+            reported = artefact.made_with["build_elsewhere"]
+            assert reported["TensorRT"].startswith("trtexec --stronglyTyped ")
+            assert f"--onnx={artefact.file} " in reported["TensorRT for RTX"]
 
 
 def test_what_cannot_be_built_is_told_at_once(tiny_model_path: Path, tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.data.fer2013 import Fer2013, Partition
 from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.errors import DataError, ModelError
-from fer_deploy.exporting.parity import ImageSet, check_parity, parity_pictures
+from fer_deploy.exporting.parity import ImageSet, check_parity, parity_images
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
 
 
 @pytest.fixture(scope="module")
 def pictures() -> ImageSet:
-    return parity_pictures(None)
+    return parity_images(None)
 
 
 @pytest.fixture
@@ -33,7 +33,9 @@ def with_onnx(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[bytes], Bundle]:
     def make(content: bytes) -> Bundle:
         (tmp_path / "model.keras").write_bytes(tiny_bundle.read("keras"))
         (tmp_path / "model.onnx").write_bytes(content)
-        artefacts = tuple(describe_file(tmp_path, f"model.{form}", form, "fp32", {}) for form in ("keras", "onnx"))
+        artefacts = tuple(
+            describe_file(tmp_path, f"model.{variant}", variant, "fp32", {}) for variant in ("keras", "onnx")
+        )
         return Bundle(tmp_path, "changed", tiny_bundle.source_sha256, artefacts)
 
     return make
@@ -89,9 +91,9 @@ def test_without_onnxruntime(tiny_bundle: Bundle, pictures: ImageSet, monkeypatc
 def test_the_tiny_model_tells_the_pictures_apart(tiny_bundle: Bundle, pictures: ImageSet) -> None:
     """Else every other test that compares answers would prove little."""
     with backend_class("openvino")(tiny_bundle) as backend:
-        answers = backend.run(pictures.images)
-    assert len(set(answers.argmax(axis=1))) >= 4
-    assert answers.std(axis=0).max() > 0.1
+        predictions = backend.run(pictures.images)
+    assert len(set(predictions.argmax(axis=1))) >= 4
+    assert predictions.std(axis=0).max() > 0.1
 
 
 def test_changed_weights_are_found(proto: Any, pictures: ImageSet, with_onnx: Callable[[bytes], Bundle]) -> None:
@@ -121,21 +123,21 @@ def test_file_that_does_not_load(pictures: ImageSet, with_onnx: Callable[[bytes]
 def test_any_value_beyond_tolerance_is_found(
     tiny_bundle: Bundle, pictures: ImageSet, monkeypatch: pytest.MonkeyPatch, value: float, where: tuple[int, int]
 ) -> None:
-    picture, column = where
+    image, column = where
 
     def slightly_off(batch: Any) -> Any:
-        answers = even(batch)
-        answers[(batch == pictures.images[picture]).all(axis=(1, 2, 3)), column] += value
-        return answers
+        predictions = even(batch)
+        predictions[(batch == pictures.images[image]).all(axis=(1, 2, 3)), column] += value
+        return predictions
 
     fakes = {"keras": answering(even), "onnx": answering(slightly_off), "openvino": answering(even)}
     monkeypatch.setattr("fer_deploy.exporting.parity.backend_class", fakes.__getitem__)
-    with pytest.raises(ModelError, match=f"at batch {1 if picture < 37 else 37} differs by"):
+    with pytest.raises(ModelError, match=f"at batch {1 if image < 37 else 37} differs by"):
         check_parity(tiny_bundle, pictures)
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("prediction", "message"),
     [
         (lambda batch: np.tile(np.arange(7.0), (len(batch), 1)), "end it with a softmax layer"),
         (lambda batch: np.tile([-1.0, 2, 0, 0, 0, 0, 0], (len(batch), 1)), "end it with a softmax layer"),
@@ -143,21 +145,21 @@ def test_any_value_beyond_tolerance_is_found(
     ],
 )
 def test_what_is_no_probability_is_refused(
-    tiny_bundle: Bundle, pictures: ImageSet, monkeypatch: pytest.MonkeyPatch, answer: Any, message: str
+    tiny_bundle: Bundle, pictures: ImageSet, monkeypatch: pytest.MonkeyPatch, prediction: Any, message: str
 ) -> None:
-    monkeypatch.setattr("fer_deploy.exporting.parity.backend_class", lambda name: answering(answer))
+    monkeypatch.setattr("fer_deploy.exporting.parity.backend_class", lambda name: answering(prediction))
     with pytest.raises(ModelError, match=message):
         check_parity(tiny_bundle, pictures)
 
 
 def test_a_data_set_without_test_pictures() -> None:
     with pytest.raises(DataError, match="has no partition PublicTest"):
-        parity_pictures(dataset("Training"))
+        parity_images(dataset("Training"))
 
 
 @pytest.mark.parametrize(("names", "chosen"), [(("Training", "PublicTest"), "PublicTest"), (("Test",), "Test")])
 def test_unseen_pictures_are_chosen(names: tuple[str, ...], chosen: str) -> None:
-    found = parity_pictures(dataset(*names))
+    found = parity_images(dataset(*names))
     assert (found.name, found.images.shape) == (f"FER-2013 {chosen}, 40 pictures", (40, 48, 48, 1))
 
 
@@ -169,6 +171,6 @@ def dataset(*names: str) -> Fer2013:
 
 @pytest.mark.fer2013
 def test_real_pictures(tiny_bundle: Bundle, fer2013_path: Path) -> None:
-    real = parity_pictures(load_fer2013(fer2013_path))
+    real = parity_images(load_fer2013(fer2013_path))
     assert real.name == "FER-2013 PublicTest, 512 pictures"
     check_parity(tiny_bundle, real)

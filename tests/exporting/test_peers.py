@@ -17,7 +17,7 @@ import pytest
 
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.data.probe import probe_images
-from fer_deploy.exporting.contract import foreign_contract
+from fer_deploy.exporting.contract import model_contract
 from fer_deploy.exporting.exporter import export_bundle
 from fer_deploy.exporting.onnx import import_toolchain
 
@@ -45,7 +45,7 @@ def their_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def their_bundle(their_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export_bundle(their_file, tmp_path_factory.mktemp("bundles") / "fer", network=foreign_contract(NETWORK))
+    return export_bundle(their_file, tmp_path_factory.mktemp("bundles") / "fer", network=model_contract(NETWORK))
 
 
 def test_the_bundle_gives_what_their_network_gives(their_file: Path, their_bundle: Bundle) -> None:

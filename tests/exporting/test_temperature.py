@@ -26,7 +26,7 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip insta
 TIMES = 20
 
 
-def answers(model: Any, images: np.ndarray) -> np.ndarray:
+def predictions(model: Any, images: np.ndarray) -> np.ndarray:
     return np.asarray(model.predict_on_batch(images.astype(np.float32)))
 
 
@@ -46,12 +46,12 @@ def scaled(model: Any, factor: float) -> Any:
 def test_logits_scaled_by_a_known_factor_are_scaled_back(make_model: Callable[..., Any]) -> None:
     images = probe_images()
     model = make_model()
-    truth = answers(model, images)
+    truth = predictions(model, images)
     many = LabelledImages(np.tile(images, (TIMES, 1, 1, 1)), drawn_labels(np.tile(truth, (TIMES, 1)), 1))
     scaled(model, 2.5)
-    spoilt = answers(model, images)
+    spoilt = predictions(model, images)
     made = temper(Path("model.keras"), model, {"PublicTest": many})
-    found = answers(model, images)
+    found = predictions(model, images)
     assert made.temperature == pytest.approx(2.5, rel=0.1)
     assert made.folded
     assert (made.n, made.fingerprint) == (len(many.labels), fingerprint(many.images))
@@ -60,7 +60,7 @@ def test_logits_scaled_by_a_known_factor_are_scaled_back(make_model: Callable[..
     assert np.abs(found - truth).max() < 0.05 < np.abs(spoilt - truth).max()
     again = temper(Path("model.keras"), model, {"PublicTest": many})
     assert (again.temperature, again.folded) == (1, False)
-    assert answers(model, images).tobytes() == found.tobytes()
+    assert predictions(model, images).tobytes() == found.tobytes()
 
 
 def _networks() -> dict[str, Callable[[Any], Any]]:
@@ -103,21 +103,21 @@ def _network(name: str) -> Any:
 @pytest.mark.parametrize("name", ["dense", "apart", "convolution", "nested"])
 def test_it_goes_into_every_linear_end(name: str) -> None:
     model, images = _network(name), probe_images()
-    before = answers(model, images)
+    before = predictions(model, images)
     fold(Path("model.keras"), model, 0.6)
-    assert np.abs(answers(model, images) - tempered(before, 0.6)).max() < 1e-5
-    assert np.abs(answers(model, images) - before).max() > 0.01
+    assert np.abs(predictions(model, images) - tempered(before, 0.6)).max() < 1e-5
+    assert np.abs(predictions(model, images) - before).max() > 0.01
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("normalised", "BatchNormalization"), ("squashed", "has a Dense"), ("without", "no layer")]
+    ("name", "reported"), [("normalised", "BatchNormalization"), ("squashed", "has a Dense"), ("without", "no layer")]
 )
-def test_other_ends_are_refused_and_left_as_they_are(name: str, told: str) -> None:
+def test_other_ends_are_refused_and_left_as_they_are(name: str, reported: str) -> None:
     model, images = _network(name), probe_images()
-    before = answers(model, images)
-    with pytest.raises(ModelError, match=rf"mine\.keras: it.*{told}"):
+    before = predictions(model, images)
+    with pytest.raises(ModelError, match=rf"mine\.keras: it.*{reported}"):
         fold(Path("mine.keras"), model, 0.6)
-    assert answers(model, images).tobytes() == before.tobytes()
+    assert predictions(model, images).tobytes() == before.tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +126,7 @@ def fitted(tiny_model_path: Path, tiny_bundle: Bundle, tmp_path_factory: pytest.
     outputs = read_outputs(tiny_bundle)
     assert outputs is not None
     labels = drawn_labels(tempered(outputs.probe, 2.5), 2)
-    rows = [
-        f"{label},{' '.join(map(str, picture.ravel()))}" for label, picture in zip(labels, probe_images(), strict=True)
-    ]
+    rows = [f"{label},{' '.join(map(str, image.ravel()))}" for label, image in zip(labels, probe_images(), strict=True)]
     table = tmp_path_factory.mktemp("labelled") / "fer2013.csv"
     usages = ("PublicTest", "PrivateTest")
     lines = [f"{row},{usage}" for usage in usages for row in rows]
@@ -176,14 +174,14 @@ def test_the_command_tells_it(fitted: Bundle, tiny_bundle: Bundle, capsys: pytes
     from fer_deploy.cli.export import _as_json, _print_tables
 
     _print_tables(fitted)
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     keras = fitted.find("keras")
     assert keras is not None
     made = keras.made_with["temperature"]
-    assert f"Temperature {made['temperature']:.3f}, fitted on 111 pictures of PublicTest\n" in told
+    assert f"Temperature {made['temperature']:.3f}, fitted on 111 pictures of PublicTest\n" in reported
     found = made["reliability"]["PublicTest"]
     before, after = found["before"]["ece"], found["after"]["ece"]
-    assert f"PublicTest: expected calibration error {before:.2%} before, {after:.2%} after\n" in told
+    assert f"PublicTest: expected calibration error {before:.2%} before, {after:.2%} after\n" in reported
     assert _as_json(fitted)["bundle"]["temperature"] == made
     assert _as_json(tiny_bundle)["bundle"]["temperature"] is None
 

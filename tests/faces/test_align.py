@@ -28,9 +28,9 @@ def known() -> Any:
 
 
 def test_an_upright_face_of_48_pixels_comes_through_bit_for_bit(known: Any) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (120, 160), dtype=np.uint8)
-    picture[30:78, 50:98] = known
-    cut = cut_out(picture, face_at((50, 30, 48, 48)), WHOLE)
+    image = np.random.default_rng(0).integers(0, 256, (120, 160), dtype=np.uint8)
+    image[30:78, 50:98] = known
+    cut = cut_out(image, face_at((50, 30, 48, 48)), WHOLE)
     assert (cut.shape, cut.dtype) == ((48, 48, 1), np.uint8)
     assert np.array_equal(cut[..., 0], known)
 
@@ -38,8 +38,8 @@ def test_an_upright_face_of_48_pixels_comes_through_bit_for_bit(known: Any) -> N
 @pytest.mark.parametrize("side", [96, 480, 960])
 def test_large_faces_are_reduced_without_aliasing(known: Any, side: int) -> None:
     large = np.asarray(Image.fromarray(known).resize((side, side), Image.Resampling.BICUBIC))
-    picture = np.pad(large, 40)
-    cut = cut_out(picture, face_at((40, 40, side, side)), WHOLE)[..., 0]
+    image = np.pad(large, 40)
+    cut = cut_out(image, face_at((40, 40, side, side)), WHOLE)[..., 0]
     plain = np.asarray(Image.fromarray(large).resize((48, 48), Image.Resampling.BICUBIC)).astype(int)
     assert np.abs(cut - plain)[2:-2, 2:-2].mean() < 2
 
@@ -49,9 +49,9 @@ def test_a_turned_face_is_turned_back(known: Any, degrees: float) -> None:
     large = Image.fromarray(known).resize((192, 192), Image.Resampling.BICUBIC)
     canvas = Image.new("L", (400, 400))
     canvas.paste(large, (104, 104))
-    picture = np.asarray(canvas.rotate(-degrees, Image.Resampling.BICUBIC))  # Pillow turns against the clock
+    image = np.asarray(canvas.rotate(-degrees, Image.Resampling.BICUBIC))  # Pillow turns against the clock
     upright, tilted = (
-        cut_out(picture, face_at((104, 104, 192, 192), degrees), Cut(1, 0, turn))[8:-8, 8:-8, 0] for turn in (1, 0)
+        cut_out(image, face_at((104, 104, 192, 192), degrees), Cut(1, 0, turn))[8:-8, 8:-8, 0] for turn in (1, 0)
     )
     plain = np.asarray(large.resize((48, 48), Image.Resampling.BICUBIC))[8:-8, 8:-8].astype(int)
     assert np.abs(upright - plain).mean() < 8
@@ -59,15 +59,15 @@ def test_a_turned_face_is_turned_back(known: Any, degrees: float) -> None:
 
 
 def test_down_goes_down_the_face() -> None:
-    picture = np.repeat(np.arange(200, dtype=np.uint8)[:, np.newaxis], 200, axis=1)
+    image = np.repeat(np.arange(200, dtype=np.uint8)[:, np.newaxis], 200, axis=1)
     box = (70.0, 70.0, 48.0, 48.0)
-    lower = cut_out(picture, face_at(box), Cut(1, 0.25, 1)).astype(int) - cut_out(picture, face_at(box), WHOLE)
+    lower = cut_out(image, face_at(box), Cut(1, 0.25, 1)).astype(int) - cut_out(image, face_at(box), WHOLE)
     assert lower.mean() == pytest.approx(12, abs=0.1)
 
 
 def test_beyond_the_edge_the_outermost_pixels_go_on() -> None:
-    picture = np.full((60, 60), 200, np.uint8)
-    assert np.unique(cut_out(picture, face_at((-30, -30, 100, 120), 10), CUT)).tolist() == [200]
+    image = np.full((60, 60), 200, np.uint8)
+    assert np.unique(cut_out(image, face_at((-30, -30, 100, 120), 10), CUT)).tolist() == [200]
 
 
 def test_eyes_that_cannot_be_do_not_turn_the_picture() -> None:

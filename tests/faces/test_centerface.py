@@ -14,10 +14,10 @@ from fer_deploy.faces.networks import CenterFace
 
 def spots(*places: tuple[int, int], size: tuple[int, int] = (64, 96)) -> np.ndarray:
     """Red spots of 4x4 pixels at rows and columns of such."""
-    picture = np.zeros((1, *size, 3), np.uint8)
+    image = np.zeros((1, *size, 3), np.uint8)
     for row, column in places:
-        picture[0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4, 0] = 255
-    return picture
+        image[0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4, 0] = 255
+    return image
 
 
 def test_maps_become_boxes_and_landmarks_in_pixels(bright_spots: Callable[..., bytes]) -> None:

@@ -29,11 +29,11 @@ BOX = (180, 62, 90, 115)
 class BlueSquares(Detector):
     """A detector that anyone could write: each third of the picture that is blue is a face."""
 
-    def detect(self, picture: Any, hint: str = "") -> list[Face]:
-        side = picture.shape[1] / 3
-        thirds = [picture[:, round(n * side) : round((n + 1) * side)] for n in range(3)]
+    def detect(self, image: Any, hint: str = "") -> list[Face]:
+        side = image.shape[1] / 3
+        thirds = [image[:, round(n * side) : round((n + 1) * side)] for n in range(3)]
         blue = [n for n, third in enumerate(thirds) if third[..., 2].mean() > 200]
-        return [Face((n * side, 0, side, picture.shape[0]), 0.75) for n in blue]
+        return [Face((n * side, 0, side, image.shape[0]), 0.75) for n in blue]
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,11 @@ def classifier(tiny_bundle: Bundle) -> Iterator[Classifier]:
 
 def striped(*blue: bool) -> Any:
     """A photo of 900x300; the thirds that are blue are faces."""
-    picture = np.full((300, 900, 3), (200, 60, 20), np.uint8)
+    image = np.full((300, 900, 3), (200, 60, 20), np.uint8)
     for number, wanted in enumerate(blue):
         if wanted:
-            picture[:, 300 * number : 300 * number + 300] = (20, 60, 250)
-    return picture
+            image[:, 300 * number : 300 * number + 300] = (20, 60, 250)
+    return image
 
 
 def run(classifier: Classifier, items: list[Any], reader: PhotoReader, batch: int = 4) -> list[Prediction]:
@@ -119,15 +119,15 @@ def test_a_classifier_takes_any_detector(
     assert [row.face for row in other.predict([striped(True, False, True)], face="auto")] == [0, 1]
     (tmp_path / "some.onnx").write_bytes(yellow_grids(alive=32))
     with Classifier.load(classifier.backend.bundle, detector=tmp_path / "some.onnx") as third:
-        picture = np.zeros((300, 400, 3), np.uint8)
-        picture[128:160, 192:224] = (255, 255, 0)
-        (face,) = third.detect(picture)
+        image = np.zeros((300, 400, 3), np.uint8)
+        image[128:160, 192:224] = (255, 255, 0)
+        (face,) = third.detect(image)
         assert face.score == pytest.approx(1, abs=0.02)
     with (
         Classifier.load(classifier.backend.bundle, detector="nobody.onnx") as fourth,
         pytest.raises(UsageError, match=r"no detector 'nobody\.onnx'"),
     ):
-        fourth.predict(picture, face="auto")
+        fourth.predict(image, face="auto")
 
 
 def test_the_detector_and_why_it_was_taken_are_told(

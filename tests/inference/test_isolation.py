@@ -16,7 +16,7 @@ from PIL import Image
 
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.images.sources import Sources
-from fer_deploy.inference.isolation import Watch
+from fer_deploy.inference.isolation import CrashGuard
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -117,7 +117,7 @@ def test_names_are_noted_while_they_are_read(tmp_path: Path) -> None:
     draw(tmp_path / "photos", 2)
     name = os.fsdecode(b"caf\xe9.png")
     (tmp_path / "photos/0000.png").rename(tmp_path / "photos" / name)
-    watch = Watch()
+    watch = CrashGuard()
     odd = next(source for source in Sources([tmp_path]) if source.name.endswith(name))
     seen = []
 

@@ -8,8 +8,8 @@ from fer_deploy.metrics.accuracy import score, wilson_interval
 
 def test_counts_by_hand() -> None:
     labels = np.array([0, 0, 1, 3], np.uint8)
-    answers = np.eye(7, dtype=np.float32)[[0, 3, 1, 3]]
-    result = score(answers, labels)
+    predictions = np.eye(7, dtype=np.float32)[[0, 3, 1, 3]]
+    result = score(predictions, labels)
     assert result.accuracy == 0.75
     assert result.confusion[0] == (1, 0, 0, 1, 0, 0, 0)
     happy = result.classes[3]

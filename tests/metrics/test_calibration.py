@@ -79,5 +79,5 @@ def test_no_temperature_fits_answers_that_are_all_right_or_all_wrong(right: bool
 def test_the_diagram_is_a_picture(tmp_path: Path, honest: tuple[np.ndarray, np.ndarray]) -> None:
     pytest.importorskip("matplotlib")
     draw_reliability({"now": reliability(*honest)}, "drawn", tmp_path / "plot.png")
-    with Image.open(tmp_path / "plot.png") as picture:
-        assert picture.width > 400
+    with Image.open(tmp_path / "plot.png") as image:
+        assert image.width > 400

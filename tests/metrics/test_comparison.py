@@ -38,15 +38,15 @@ def test_mcnemar_of_thousands() -> None:
 
 def test_by_hand() -> None:
     rows = np.eye(7, dtype=np.float32)
-    ground, found = rows[[0, 1, 2, 3]], rows[[0, 1, 3, 4]].copy()
+    reference, found = rows[[0, 1, 2, 3]], rows[[0, 1, 3, 4]].copy()
     found[0] = [0.6, 0.4, 0, 0, 0, 0, 0]
-    close = compare(found, ground)
+    close = compare(found, reference)
     assert (close.n, close.agreement, close.max_abs_difference) == (4, 0.5, 1.0)
     assert close.mean_abs_difference == pytest.approx((0.8 + 2 + 2) / 28)
     assert (close.score, close.drift_points, close.drift_p) == (None, None, None)
 
-    judged = compare(found, ground, np.array([0, 1, 3, 3], np.uint8))  # one gained, one lost
+    judged = compare(found, reference, np.array([0, 1, 3, 3], np.uint8))  # one gained, one lost
     assert judged.score
     assert (judged.score.accuracy, judged.drift_points, judged.drift_p) == (0.75, 0.0, 1.0)
-    worse = compare(found, ground, np.array([0, 1, 2, 3], np.uint8))
+    worse = compare(found, reference, np.array([0, 1, 2, 3], np.uint8))
     assert (worse.drift_points, worse.drift_p) == (-50.0, 0.5)

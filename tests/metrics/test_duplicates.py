@@ -20,10 +20,10 @@ def test_copies_are_left_out_of_each_and_of_both() -> None:
     public, private = partition([1, 2, 3], [0, 1, 2]), partition([3, 4, 5, 6], [2, 0, 0, 1])
     data = Fer2013(Path("made"), "csv", {"Training": partition([1], [5]), "PublicTest": public, "PrivateTest": private})
     eye = np.eye(7, dtype=np.float32)
-    answers = {"PublicTest": eye[[0, 1, 0]], "PrivateTest": eye[[2, 0, 0, 0]]}  # right: 2 of 3, 3 of 4
-    found = without_copies(answers, data)
-    told = {name: (each.n, each.copies, each.accuracy) for name, each in found.items()}
-    assert told == {
+    predictions = {"PublicTest": eye[[0, 1, 0]], "PrivateTest": eye[[2, 0, 0, 0]]}  # right: 2 of 3, 3 of 4
+    found = without_copies(predictions, data)
+    reported = {name: (each.n, each.copies, each.accuracy) for name, each in found.items()}
+    assert reported == {
         "PublicTest": (2, 1, 1 / 2),
         "PrivateTest": (3, 1, pytest.approx(2 / 3)),
         "Test": (5, 2, pytest.approx(3 / 5)),

@@ -65,11 +65,11 @@ def test_chosen_pictures_keep_their_folders(tmp_path: Path) -> None:
 
 
 def test_a_second_run_changes_nothing_and_others_files_are_kept(tmp_path: Path) -> None:
-    picture = save(tmp_path / "photos/a.png", 1)
+    image = save(tmp_path / "photos/a.png", 1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.png").write_text("mine")
     for _ in range(2):
-        copy(tmp_path / "out", [row(picture)], CopySelection(("happy",)), tmp_path / "photos")
+        copy(tmp_path / "out", [row(image)], CopySelection(("happy",)), tmp_path / "photos")
         assert below(tmp_path / "out") == ["a (2).png", "a.png"]
     assert (tmp_path / "out/a.png").read_text() == "mine"
 
@@ -111,8 +111,8 @@ def test_a_picture_that_is_gone_costs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_picture_with_two_faces_is_copied_once_for_each_emotion(tmp_path: Path) -> None:
-    picture = save(tmp_path / "photos/two.jpg")
-    rows = [row(picture, 3, face=0), row(picture, 4, face=1), row(picture, 3, face=2)]
+    image = save(tmp_path / "photos/two.jpg")
+    rows = [row(image, 3, face=0), row(image, 4, face=1), row(image, 3, face=2)]
     done = copy(tmp_path / "out", rows, CopySelection(), tmp_path / "photos")
     assert below(tmp_path / "out") == ["happy/two.jpg", "sad/two.jpg"]
     assert done.written == 2

@@ -105,10 +105,10 @@ def test_counts_are_bounded() -> None:
     for index in range(FOLDERS_COUNTED + 10):
         counts.add(row(0.5, f"{index}/x.png"))
         counts.add(Prediction.failed(f"{index}/y.png", "no"))
-    told = counts.as_json()
-    assert len(told["failures"]) == LISTED
-    assert told["failed"] == FOLDERS_COUNTED + 10
-    assert told["folders"][0] == [OTHERS, [0, 0, 0, 10, 0, 0, 0]]
+    reported = counts.as_json()
+    assert len(reported["failures"]) == LISTED
+    assert reported["failed"] == FOLDERS_COUNTED + 10
+    assert reported["folders"][0] == [OTHERS, [0, 0, 0, 10, 0, 0, 0]]
     clip = Clip()
     for second in range(3600):
         clip.add(second, second % 7)

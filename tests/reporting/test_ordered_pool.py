@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from fer_deploy.reporting.ordered_pool import Crew
+from fer_deploy.reporting.ordered_pool import OrderedPool
 
 
 def test_results_come_in_order_and_the_window_holds() -> None:
@@ -24,11 +24,11 @@ def test_results_come_in_order_and_the_window_holds() -> None:
         return value
 
     results: list[int] = []
-    with Crew[int](window=5, workers=8) as crew:
+    with OrderedPool[int](window=5, workers=8) as pool:
         for value in range(100):
-            results += crew.do(partial(job, value))
+            results += pool.do(partial(job, value))
             assert value - len(results) < 5
-        results += crew.rest()
+        results += pool.rest()
     assert results == list(range(100))
     assert 1 < most <= 5
 
@@ -40,9 +40,9 @@ def test_what_a_job_raises_comes_where_results_are_taken_and_threads_end() -> No
         raise ValueError("no")
 
     def run() -> None:
-        with Crew[int]() as crew:
-            list(crew.do(fails))
-            list(crew.rest())
+        with OrderedPool[int]() as pool:
+            list(pool.do(fails))
+            list(pool.rest())
 
     with pytest.raises(ValueError, match="no"):
         run()

@@ -19,16 +19,16 @@ WRONG = 20
 
 
 @pytest.fixture(scope="session")
-def tiny_answers(tiny_bundle: Bundle) -> np.ndarray:
+def tiny_predictions(tiny_bundle: Bundle) -> np.ndarray:
     """Keras's answers to the probe set, shape (111, 7)."""
     with backend_class("keras")(tiny_bundle) as backend:
         return run_all(backend, probe_images())
 
 
 @pytest.fixture(scope="session")
-def tiny_partition(tiny_answers: np.ndarray) -> Partition:
+def tiny_partition(tiny_predictions: np.ndarray) -> Partition:
     """The probe set, labelled so that Keras is right on all but the first 20."""
-    labels = tiny_answers.argmax(axis=1).astype(np.uint8)
+    labels = tiny_predictions.argmax(axis=1).astype(np.uint8)
     labels[:WRONG] = (labels[:WRONG] + 1) % 7
     names = tuple(f"PrivateTest_{index:05}" for index in range(len(labels)))
     return Partition(probe_images()[..., 0], labels, names)
@@ -37,15 +37,15 @@ def tiny_partition(tiny_answers: np.ndarray) -> Partition:
 @pytest.fixture(scope="session")
 def recorded_bundle(
     tiny_bundle: Bundle,
-    tiny_answers: np.ndarray,
+    tiny_predictions: np.ndarray,
     tiny_partition: Partition,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Bundle:
     """The tiny bundle with Keras's answers and a target; its fp32 file stands for fp16 too."""
     folder = tmp_path_factory.mktemp("recorded") / "bundle"
     shutil.copytree(tiny_bundle.path, folder)
-    part = RecordedPartition(fingerprint(tiny_partition.images), tiny_answers)
-    file = write_outputs(folder, probe=tiny_answers, partitions={"PrivateTest": part})
+    part = RecordedPartition(fingerprint(tiny_partition.images), tiny_predictions)
+    file = write_outputs(folder, probe=tiny_predictions, partitions={"PrivateTest": part})
     shutil.copy(folder / "model.onnx", folder / "model.fp16.onnx")
     added = (
         describe_file(folder, file, "outputs", "fp32", {}),

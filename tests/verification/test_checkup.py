@@ -12,9 +12,9 @@ import pytest
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
 from fer_deploy.bundle.manifest import Bundle, describe_file
-from fer_deploy.verification.checkup import Trials, Tried, ask_driver_apart
+from fer_deploy.verification.checkup import TrialResult, Trials, ask_driver_apart
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 1), dtype=np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +34,8 @@ def bundle(tmp_path: Path) -> Bundle:
     return Bundle.load(root)
 
 
-def tried(bundle: Bundle, name: str, limit_s: float = 60.0) -> list[Tried]:
-    return list(Trials(bundle, PICTURES, limit_s=limit_s).backend(backend_class(name)))
+def tried(bundle: Bundle, name: str, limit_s: float = 60.0) -> list[TrialResult]:
+    return list(Trials(bundle, IMAGES, limit_s=limit_s).backend(backend_class(name)))
 
 
 def put_in_place(monkeypatch: pytest.MonkeyPatch, folder: Path, module: str, program: str) -> None:
@@ -47,7 +47,7 @@ def put_in_place(monkeypatch: pytest.MonkeyPatch, folder: Path, module: str, pro
 
 def test_openvino_really_runs(tiny_bundle: Bundle) -> None:
     said: list[str] = []
-    rows = list(Trials(tiny_bundle, PICTURES, said.append).backend(backend_class("openvino")))
+    rows = list(Trials(tiny_bundle, IMAGES, said.append).backend(backend_class("openvino")))
     fp32 = rows[0]
     assert (fp32.precision, fp32.effective, fp32.device, fp32.status, fp32.reason) == (
         "fp32",
@@ -60,7 +60,7 @@ def test_openvino_really_runs(tiny_bundle: Bundle) -> None:
     assert fp32.version
     assert fp32.version in (fp32.runtime or "")
     with backend_class("openvino")(tiny_bundle) as backend:
-        np.testing.assert_allclose(fp32.probabilities, backend.run(PICTURES), atol=1e-6)
+        np.testing.assert_allclose(fp32.probabilities, backend.run(IMAGES), atol=1e-6)
     bf16 = next(row for row in rows if row.precision == "bf16")
     assert bf16.status in ("ok", "skipped")  # by what the CPU has
     assert (bf16.status == "ok") == (bf16.reason is None)

@@ -26,7 +26,7 @@ from fer_deploy.errors import BundleError, ModelError
 from fer_deploy.exporting.int8.graph import check_weights
 from fer_deploy.labels import LABELS
 from fer_deploy.system.machine import machine_info
-from fer_deploy.verification.reference import Ground, ground_of, recorded_answers
+from fer_deploy.verification.reference import Reference, recorded_predictions, reference_of
 from fer_deploy.verification.self_test import self_test
 from fer_deploy.verification.tolerances import Gate
 from fer_deploy.verification.variants import select
@@ -183,26 +183,26 @@ def flipped(bundle: Bundle, folder: Path, position: float) -> Bundle:
 
 
 def prove(
-    bundle: Bundle, precision: str, pictures: Partition, ground: Ground, backend: str = "openvino"
+    bundle: Bundle, precision: str, images: Partition, reference: Reference, backend: str = "openvino"
 ) -> Verification:
-    target = float((ground.probabilities.argmax(axis=1) == pictures.labels).mean())  # a part of a set has its own
+    target = float((reference.probabilities.argmax(axis=1) == images.labels).mean())  # a part of a set has its own
     gate = Gate(target, tolerance_points=1, max_drift_points=1)  # one picture of 718 is 0.14 points
-    return verify(bundle, pictures, PUBLIC, select(backend, precision), gate, VerificationOptions(), ground)
+    return verify(bundle, images, PUBLIC, select(backend, precision), gate, VerificationOptions(), reference)
 
 
-def read_pictures(source: Path) -> Partition:
+def read_images(source: Path) -> Partition:
     return load_fer2013(source, tests_only=True).partition(PUBLIC)
 
 
-def thinned(bundle: Bundle, whole: Partition) -> tuple[Partition, Ground]:
+def thinned(bundle: Bundle, whole: Partition) -> tuple[Partition, Reference]:
     """Takes every fifth picture, and Keras's answers to these: the recorded ones, else it runs."""
     part = whole.take(np.arange(0, len(whole), STRIDE))
     outputs = read_outputs(bundle)
-    recorded = None if outputs is None else recorded_answers(outputs, whole.images)
+    recorded = None if outputs is None else recorded_predictions(outputs, whole.images)
     if recorded is not None:
-        return part, Ground(recorded[::STRIDE], "recorded", None, ())
+        return part, Reference(recorded[::STRIDE], "recorded", None, ())
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'fer-deploy[export]'")
-    return part, ground_of(bundle, part.images[..., None], 64, None, lambda done: None)
+    return part, reference_of(bundle, part.images[..., None], 64, None, lambda done: None)
 
 
 @pytest.fixture(scope="module")
@@ -211,25 +211,25 @@ def shipped() -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def thin(shipped: Bundle, fer2013_path: Path) -> tuple[Partition, Ground]:
-    return thinned(shipped, read_pictures(fer2013_path))
+def thin(shipped: Bundle, fer2013_path: Path) -> tuple[Partition, Reference]:
+    return thinned(shipped, read_images(fer2013_path))
 
 
 @pytest.fixture(scope="module")
-def pictures(thin: tuple[Partition, Ground]) -> Partition:
+def images(thin: tuple[Partition, Reference]) -> Partition:
     return thin[0]
 
 
 @pytest.fixture(scope="module")
-def ground(thin: tuple[Partition, Ground]) -> Ground:
+def reference(thin: tuple[Partition, Reference]) -> Reference:
     return thin[1]
 
 
 @pytest.mark.fer2013
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_the_shipped_model_passes(shipped: Bundle, precision: str, pictures: Partition, ground: Ground) -> None:
+def test_the_shipped_model_passes(shipped: Bundle, precision: str, images: Partition, reference: Reference) -> None:
     _needs(shipped, precision)
-    assert prove(shipped, precision, pictures, ground).failures == ()
+    assert prove(shipped, precision, images, reference).failures == ()
 
 
 @pytest.mark.fer2013
@@ -238,12 +238,12 @@ def test_each_damage_is_caught_on_real_pictures(
     shipped: Bundle,
     precision: str,
     damage: Callable[[Any], None],
-    pictures: Partition,
-    ground: Ground,
+    images: Partition,
+    reference: Reference,
     tmp_path: Path,
 ) -> None:
     _needs(shipped, precision)
-    found = prove(damaged(shipped, tmp_path / "bundle", precision, damage), precision, pictures, ground)
+    found = prove(damaged(shipped, tmp_path / "bundle", precision, damage), precision, images, reference)
     assert not found.passed
     assert found.failures[0].startswith(f"openvino/{precision}: ")
 
@@ -284,14 +284,14 @@ def test_int8_weights_of_all_8_bits_are_refused_by_export_on_every_cpu(shipped: 
 
 @pytest.mark.fer2013
 def test_int8_weights_of_all_8_bits_lose_agreement_on_a_cpu_without_vnni(
-    shipped: Bundle, pictures: Partition, ground: Ground, tmp_path: Path
+    shipped: Bundle, images: Partition, reference: Reference, tmp_path: Path
 ) -> None:
     """How much depends on the network: with some it is less than the gate would notice, so ``export`` refuses all."""
     _needs(shipped, "int8")
     if (cpu := machine_info()["cpu_class"]) not in ("avx2", "avx512"):
         pytest.skip(f"this CPU ({cpu}) adds products in 32 bits and computes such a file rightly")
     broken = damaged(shipped, tmp_path / "bundle", "int8", full_range)
-    as_it_is, changed = (prove(each, "int8", pictures, ground, "onnx").rows[-1] for each in (shipped, broken))
+    as_it_is, changed = (prove(each, "int8", images, reference, "onnx").rows[-1] for each in (shipped, broken))
     assert changed.agreement < as_it_is.agreement
     assert changed.mean_abs_difference > 1.2 * as_it_is.mean_abs_difference
 
@@ -301,32 +301,32 @@ def _needs(bundle: Bundle, precision: str) -> None:
         pytest.skip(f"the shipped bundle has no {precision} file")
 
 
-def table(bundle: Bundle, pictures: Partition, ground: Ground) -> Iterator[tuple[str, str, str]]:
+def table(bundle: Bundle, images: Partition, reference: Reference) -> Iterator[tuple[str, str, str]]:
     """Gives for each damage its name, what ``verify --data`` says of it and what the self-test says."""
     present = [precision for precision in ("fp32", "int8") if bundle.find("onnx", precision)]
     for precision in present:
-        yield f"{precision} as it is", *_said(bundle, precision, pictures, ground)
+        yield f"{precision} as it is", *_said(bundle, precision, images, reference)
     cases = [*DAMAGES, ("int8", full_range)]
     for precision, damage in cases:
         if precision in present:
             with tempfile.TemporaryDirectory() as folder:
                 broken = damaged(bundle, Path(folder) / "bundle", precision, damage)
                 backend = "onnx" if damage is full_range else "openvino"
-                yield f"{precision} {damage.__name__}", *_said(broken, precision, pictures, ground, backend)
+                yield f"{precision} {damage.__name__}", *_said(broken, precision, images, reference, backend)
     with tempfile.TemporaryDirectory() as folder:
         broken = flipped(bundle, Path(folder) / "bundle", 0.37)
         try:
-            prove(broken, "fp32", pictures, ground)
+            prove(broken, "fp32", images, reference)
         except BundleError as error:
             yield "fp32 one byte flipped", str(error).replace(folder, "..."), "the same"
 
 
 def _said(
-    bundle: Bundle, precision: str, pictures: Partition, ground: Ground, backend: str = "openvino"
+    bundle: Bundle, precision: str, images: Partition, reference: Reference, backend: str = "openvino"
 ) -> tuple[str, str]:
     said = []
     for outcome in (
-        prove(bundle, precision, pictures, ground, backend),
+        prove(bundle, precision, images, reference, backend),
         self_test(bundle, select(backend, precision)),
     ):
         row = outcome.rows[-1]
@@ -338,5 +338,5 @@ def _said(
 
 if __name__ == "__main__":
     subject = Bundle.load(sys.argv[2] if len(sys.argv) > 2 else None)
-    for name, on_data, without in table(subject, *thinned(subject, read_pictures(Path(sys.argv[1])))):
+    for name, on_data, without in table(subject, *thinned(subject, read_images(Path(sys.argv[1])))):
         print(f"{name}\n  with --data: {on_data}\n  self-test:   {without}", flush=True)

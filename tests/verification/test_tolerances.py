@@ -19,7 +19,7 @@ def test_at_the_limits_it_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "drift", "agreement", "told"),
+    ("accuracy", "drift", "agreement", "reported"),
     [
         (0.6351, 0.0, 1.0, "accuracy 63.51% is below 63.52%"),
         (0.68, -0.51, 1.0, "drift -0.51 points is beyond 0.5"),
@@ -30,9 +30,9 @@ def test_at_the_limits_it_passes() -> None:
         (0.68, 0.0, float("nan"), "agreement"),
     ],
 )
-def test_beyond_a_limit_it_fails(accuracy: float, drift: float, agreement: float, told: str) -> None:
+def test_beyond_a_limit_it_fails(accuracy: float, drift: float, agreement: float, reported: str) -> None:
     (failure,) = GATE.failures("int8", accuracy, drift, agreement)
-    assert failure.startswith(told)
+    assert failure.startswith(reported)
 
 
 def test_all_that_is_missed_is_told() -> None:

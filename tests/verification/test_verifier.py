@@ -18,31 +18,31 @@ from fer_deploy.data.fer2013 import Partition
 from fer_deploy.errors import BundleError, MissingDependencyError, UnavailableError, UsageError
 from fer_deploy.system.machine import machine_info
 from fer_deploy.verification.record import record
-from fer_deploy.verification.reference import Ground
+from fer_deploy.verification.reference import Reference
 from fer_deploy.verification.self_test import self_test
 from fer_deploy.verification.tolerances import Gate
-from fer_deploy.verification.variants import TRT_INT8, Form, select
+from fer_deploy.verification.variants import TRT_INT8, ModelVariant, select
 from fer_deploy.verification.verifier import Verification, VerificationRow, verify
 
 SPLIT = "PrivateTest"
 KERAS_ACCURACY = 91 / 111
 
 
-GROUNDS: dict[Path, Ground] = {}
+GROUNDS: dict[Path, Reference] = {}
 
 
 def run(bundle: Bundle, partition: Partition, *selection: str, gate: Gate | None = None) -> Verification:
     """Verifies with Keras's answers of the first time where the bundle is the same."""
     chosen = selection or ("all", "fp32,fp16,int8")  # whether there is bf16, and how good, is the CPU's affair
     gate = gate or Gate(bundle.target_accuracy)
-    outcome = verify(bundle, partition, SPLIT, select(*chosen), gate, ground=GROUNDS.get(bundle.path))
-    if outcome.ground.source == "keras":
-        GROUNDS[bundle.path] = outcome.ground
+    outcome = verify(bundle, partition, SPLIT, select(*chosen), gate, reference=GROUNDS.get(bundle.path))
+    if outcome.reference.source == "keras":
+        GROUNDS[bundle.path] = outcome.reference
     return outcome
 
 
-def row(outcome: Verification, form: str) -> VerificationRow:
-    (found,) = (each for each in outcome.rows if str(each.form) == form)
+def row(outcome: Verification, variant: str) -> VerificationRow:
+    (found,) = (each for each in outcome.rows if str(each.variant) == variant)
     return found
 
 
@@ -62,9 +62,9 @@ def copy(bundle: Bundle, folder: Path) -> Bundle:
 
 
 def test_every_form_has_a_row(whole: Verification) -> None:
-    assert [each.form for each in whole.rows] == list(select("all", "fp32,fp16,int8").forms)
+    assert [each.variant for each in whole.rows] == list(select("all", "fp32,fp16,int8").variants)
     assert whole.passed
-    ran = {str(each.form) for each in whole.rows if each.status == "ok"}
+    ran = {str(each.variant) for each in whole.rows if each.status == "ok"}
     assert ran == {"keras/fp32", "onnx/fp32", "onnx/fp16", "openvino/fp32", "openvino/fp16"}
     assert {each.status for each in whole.rows} == {"ok", "skipped"}
 
@@ -80,8 +80,8 @@ def test_figures(whole: Verification) -> None:
     assert openvino.class_accuracy
     assert openvino.images_per_s
     assert row(whole, "onnx/fp16").effective == "fp32"
-    assert whole.ground.source == "keras"
-    assert whole.ground.notes == ()
+    assert whole.reference.source == "keras"
+    assert whole.reference.notes == ()
 
 
 def test_what_cannot_run_tells_why(whole: Verification) -> None:
@@ -131,8 +131,8 @@ def test_without_keras_its_record_is_the_ground(
     without(monkeypatch, "keras")
     monkeypatch.delitem(GROUNDS, recorded_bundle.path, raising=False)
     outcome = run(recorded_bundle, tiny_partition)
-    assert outcome.ground.source == "recorded"
-    assert "pip install 'fer-deploy[export]'" in outcome.ground.notes[0]
+    assert outcome.reference.source == "recorded"
+    assert "pip install 'fer-deploy[export]'" in outcome.reference.notes[0]
     assert outcome.passed
     assert row(outcome, "keras/fp32").status == "skipped"
     assert row(outcome, "openvino/fp32").drift_points == 0
@@ -150,33 +150,33 @@ def test_without_keras_and_record_it_says_what_to_do(
         run(recorded_bundle, others)
 
 
-def test_both_test_sets_are_found_as_one(recorded_bundle: Bundle, tmp_path: Path, tiny_answers: np.ndarray) -> None:
+def test_both_test_sets_are_found_as_one(recorded_bundle: Bundle, tmp_path: Path, tiny_predictions: np.ndarray) -> None:
     from fer_deploy.bundle.reference_predictions import KerasOutputs, RecordedPartition, fingerprint
     from fer_deploy.data.probe import probe_images
-    from fer_deploy.verification.reference import recorded_answers
+    from fer_deploy.verification.reference import recorded_predictions
 
     images = probe_images()
     cut = {"PublicTest": slice(0, 40), "PrivateTest": slice(40, None)}
-    parts = {name: RecordedPartition(fingerprint(images[part]), tiny_answers[part]) for name, part in cut.items()}
-    outputs = KerasOutputs(tiny_answers, parts)
-    np.testing.assert_array_equal(recorded_answers(outputs, images), tiny_answers)
-    np.testing.assert_array_equal(recorded_answers(outputs, images[40:]), tiny_answers[40:])
-    assert recorded_answers(outputs, images[1:]) is None
+    parts = {name: RecordedPartition(fingerprint(images[part]), tiny_predictions[part]) for name, part in cut.items()}
+    outputs = KerasOutputs(tiny_predictions, parts)
+    np.testing.assert_array_equal(recorded_predictions(outputs, images), tiny_predictions)
+    np.testing.assert_array_equal(recorded_predictions(outputs, images[40:]), tiny_predictions[40:])
+    assert recorded_predictions(outputs, images[1:]) is None
 
 
 def test_a_record_that_keras_contradicts_is_told(
-    recorded_bundle: Bundle, tiny_partition: Partition, tiny_answers: np.ndarray, tmp_path: Path
+    recorded_bundle: Bundle, tiny_partition: Partition, tiny_predictions: np.ndarray, tmp_path: Path
 ) -> None:
     from fer_deploy.bundle.reference_predictions import RecordedPartition, fingerprint, write_outputs
 
     bundle = copy(recorded_bundle, tmp_path / "bundle")
-    part = RecordedPartition(fingerprint(tiny_partition.images), tiny_answers[::-1].copy())
-    file = write_outputs(bundle.path, probe=tiny_answers, partitions={SPLIT: part})
+    part = RecordedPartition(fingerprint(tiny_partition.images), tiny_predictions[::-1].copy())
+    file = write_outputs(bundle.path, probe=tiny_predictions, partitions={SPLIT: part})
     others = tuple(artefact for artefact in bundle.artefacts if artefact.format != "outputs")
     bundle = dataclasses.replace(bundle, artefacts=(*others, describe_file(bundle.path, file, "outputs", "fp32", {})))
     outcome = run(bundle, tiny_partition, "openvino", "fp32")
     assert outcome.passed
-    assert "Keras differs from its answers recorded" in outcome.ground.notes[0]
+    assert "Keras differs from its answers recorded" in outcome.reference.notes[0]
 
 
 @pytest.mark.parametrize("content", [b"not a model", b""])
@@ -252,7 +252,7 @@ def test_records_are_kept_with_kerass_answers(
     without(monkeypatch, "keras")
     GROUNDS.clear()
     again = run(Bundle.load(bundle.path), tiny_partition, "openvino", "fp32")
-    assert again.ground.source == "recorded"
+    assert again.reference.source == "recorded"
     assert again.passed
 
 
@@ -273,7 +273,7 @@ def test_self_test_without_keras(recorded_bundle: Bundle, monkeypatch: pytest.Mo
     without(monkeypatch, "keras")
     outcome = self_test(recorded_bundle)
     assert outcome.passed
-    assert Form("keras", "fp32") not in [each.form for each in outcome.rows]
+    assert ModelVariant("keras", "fp32") not in [each.variant for each in outcome.rows]
     found = row(outcome, "openvino/fp32")
     assert (found.agreement, found.accuracy, found.drift_points, found.n) == (1.0, None, None, 111)
 
@@ -284,7 +284,7 @@ def test_self_test_asks_keras_where_nothing_is_recorded(tiny_bundle: Bundle, mon
     )
     assert read_outputs(bundle) is None
     outcome = self_test(bundle, select("openvino", "fp32"))
-    assert (outcome.ground.source, outcome.passed) == ("keras", True)
+    assert (outcome.reference.source, outcome.passed) == ("keras", True)
     without(monkeypatch, "keras")
     with pytest.raises(UsageError, match="holds no answers of Keras"):
         self_test(bundle, select("openvino", "fp32"))

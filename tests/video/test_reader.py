@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from fer_deploy.errors import ImageError, MissingDependencyError
-from fer_deploy.video.reader import Every, Video
+from fer_deploy.video.reader import FrameSampling, Video
 
 from .conftest import Encode, moving, with_squares
 
 
 def times(path: Path, every: str) -> list[tuple[int, float]]:
     with Video(str(path)) as video:
-        found = [(moment.number, moment.time_s) for moment in video.moments(Every.parse(every))]
+        found = [(moment.number, moment.time_s) for moment in video.frames(FrameSampling.parse(every))]
         assert video.trouble is None
     return found
 
@@ -32,10 +32,10 @@ def test_sampled_by_time_and_by_pictures(encode: Encode, tmp_path: Path, suffix:
 def test_pixels_are_those_that_were_encoded(encode: Encode, tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mp4", moving())
     with Video(str(path)) as video:
-        for moment, picture in zip(video.moments(), moving(), strict=True):
+        for moment, image in zip(video.frames(), moving(), strict=True):
             pixels = moment.pixels()
-            assert pixels.shape == picture.shape
-            assert np.abs(pixels.astype(int) - picture).mean() < 4
+            assert pixels.shape == image.shape
+            assert np.abs(pixels.astype(int) - image).mean() < 4
 
 
 def turn(path: Path, a: int, b: int, c: int, d: int) -> None:
@@ -55,11 +55,11 @@ def turn(path: Path, a: int, b: int, c: int, d: int) -> None:
 def test_rotation_is_applied(
     encode: Encode, tmp_path: Path, matrix: tuple[int, int, int, int], corner: tuple[int, int]
 ) -> None:
-    picture = with_squares((0, 0, (220, 30, 30)))  # in the left upper corner
-    path = encode(tmp_path / "clip.mp4", [picture] * 3)
+    image = with_squares((0, 0, (220, 30, 30)))  # in the left upper corner
+    path = encode(tmp_path / "clip.mp4", [image] * 3)
     turn(path, *matrix)
     with Video(str(path)) as video:
-        pixels = next(video.moments()).pixels()
+        pixels = next(video.frames()).pixels()
     assert pixels.shape == ((240, 320, 3) if matrix[0] else (320, 240, 3))
     reddest = [place for place in ((0, 0), (0, -1), (-1, 0), (-1, -1)) if pixels[place][0] > 150]
     assert reddest == [corner]  # 90 degrees clockwise brings it to the right
@@ -71,11 +71,11 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
-        picture = with_squares((40, 40, (220, 30, 30)))
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        image = with_squares((40, 40, (220, 30, 30)))
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     with Video(str(tmp_path / "clip.mkv")) as video:
-        moment = next(video.moments())
+        moment = next(video.frames())
     pixels = moment.pixels()
     assert (pixels.shape, moment.scale) == ((240, 640, 3), 1)
     columns = np.nonzero(pixels[60, :, 0] > 150)[0]
@@ -85,7 +85,7 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
 def test_large_pictures_are_reduced_and_say_so(encode: Encode, tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mp4", [np.zeros((1000, 3840, 3), np.uint8)], preset="ultrafast")
     with Video(str(path)) as video:
-        moment = next(video.moments())
+        moment = next(video.frames())
         assert (moment.pixels().shape, moment.scale) == ((500, 1920, 3), 2)
 
 
@@ -93,8 +93,8 @@ def test_large_pictures_are_reduced_and_say_so(encode: Encode, tmp_path: Path) -
 def noise(encode: Encode, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Forty pictures of about the same size each."""
     rng = np.random.default_rng(0)
-    pictures = (rng.integers(0, 256, (96, 128, 3), dtype=np.uint8) for _ in range(40))
-    return encode(tmp_path_factory.mktemp("noise") / "clip.mkv", pictures).read_bytes()
+    images = (rng.integers(0, 256, (96, 128, 3), dtype=np.uint8) for _ in range(40))
+    return encode(tmp_path_factory.mktemp("noise") / "clip.mkv", images).read_bytes()
 
 
 @pytest.mark.parametrize("share", [n / 10 for n in range(1, 10)])
@@ -102,7 +102,7 @@ def test_of_a_truncated_one_the_beginning_is_read(noise: bytes, tmp_path: Path, 
     path = tmp_path / "clip.mkv"
     path.write_bytes(noise[: round(share * len(noise))])
     with Video(str(path)) as video:
-        numbers = [moment.number for moment in video.moments()]
+        numbers = [moment.number for moment in video.frames()]
     assert abs(len(numbers) - 40 * share) <= 4
     assert numbers == list(range(len(numbers)))
     assert video.trouble
@@ -115,7 +115,7 @@ def test_of_a_damaged_one_what_is_sound_is_read(encode: Encode, tmp_path: Path) 
     content[middle : middle + 300] = bytes(300)
     (tmp_path / "clip.mkv").write_bytes(content)
     with Video(str(tmp_path / "clip.mkv")) as video:
-        numbers = [moment.number for moment in video.moments()]
+        numbers = [moment.number for moment in video.frames()]
     assert 10 < len(numbers) <= 40
     assert len(numbers) == 40 or video.trouble
 
@@ -147,7 +147,7 @@ def test_a_video_without_a_picture(tmp_path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         container.start_encoding()
     with Video(str(tmp_path / "clip.avi")) as video:
-        assert list(video.moments()) == []
+        assert list(video.frames()) == []
     assert video.trouble == "no picture in it could be read"
 
 

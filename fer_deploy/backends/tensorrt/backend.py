@@ -66,15 +66,15 @@ class TensorRtBackend(Backend):
         self.gpu = gpu.name
 
     def _infer(self, batch: Images) -> Probabilities:
-        (answers,) = self.run_stream([batch])
-        return answers
+        (predictions,) = self.run_stream([batch])
+        return predictions
 
     def run_stream(self, batches: Iterable[Images]) -> Generator[Probabilities, None, None]:
         """Computes one batch while the next is copied to the GPU; results come in order."""
         counts: deque[int] = deque()
         gathered: list[Probabilities] = []
-        for answers in self._pipeline(self._parts(batches, counts)):
-            gathered.append(answers)
+        for predictions in self._pipeline(self._parts(batches, counts)):
+            gathered.append(predictions)
             if len(gathered) == counts[0]:
                 counts.popleft()
                 yield gathered[0] if len(gathered) == 1 else np.concatenate(gathered)
@@ -109,10 +109,10 @@ class TensorRtBackend(Backend):
     def _finish(self, busy: deque[tuple[Lane, int]]) -> Probabilities:
         lane, n = busy[0]
         with self._explained(f"failed on a batch of {n}"):
-            answers = lane.finish(n)
+            predictions = lane.finish(n)
         busy.popleft()
         self._live.put_back(lane)
-        return answers
+        return predictions
 
     def listing(self) -> str:
         """What the open engine says of its layers, in TensorRT's words."""

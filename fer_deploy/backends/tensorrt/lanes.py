@@ -41,11 +41,11 @@ class Lane:
         try:
             self._stream = cuda.call("cudaStreamCreateWithFlags", cuda.runtime.cudaStreamNonBlocking)
             self._pixels = self._buffer((batch, *INPUT_SHAPE), np.uint8)
-            self._answers = self._buffer((batch, NUM_CLASSES), np.float32)
+            self._predictions = self._buffer((batch, NUM_CLASSES), np.float32)
             taken = (
                 context.set_input_shape("image", self._pixels.array.shape)
                 and context.set_tensor_address("image", self._pixels.address)
-                and context.set_tensor_address("probabilities", self._answers.address)
+                and context.set_tensor_address("probabilities", self._predictions.address)
             )
             if not taken:
                 raise BackendError(f"TensorRT does not take batches of {batch}: not in the engine's profile")
@@ -65,7 +65,7 @@ class Lane:
     def _enqueue(self) -> None:
         self._pixels.upload(self._stream)
         self._compute()
-        self._answers.download(self._stream)
+        self._predictions.download(self._stream)
 
     def _compute(self) -> None:
         if not self._context.execute_async_v3(int(self._stream)):
@@ -112,9 +112,9 @@ class Lane:
             if graph is not None:
                 cuda.call("cudaGraphExecDestroy", graph)
 
-    def start(self, pictures: Images) -> None:
+    def start(self, images: Images) -> None:
         """Starts up to ``batch`` pictures, uint8 (n, 48, 48, 1); what is left over of the batch is computed in vain."""
-        np.copyto(self._pixels.array[: len(pictures)], pictures)
+        np.copyto(self._pixels.array[: len(images)], images)
         if self._graph is None:
             self._enqueue()
         else:
@@ -123,7 +123,7 @@ class Lane:
     def finish(self, n: int) -> Probabilities:
         """Waits for what was started; returns the first ``n`` rows, float32 (n, 7), the caller's own."""
         self._wait()
-        return self._answers.array[:n].copy()
+        return self._predictions.array[:n].copy()
 
     def _wait(self) -> None:
         self._cuda.call("cudaStreamSynchronize", self._stream)

@@ -126,8 +126,8 @@ def _sample(
     windows = windows[:, :, :: convolution.strides[0], :: convolution.strides[1]]  # (n, c, y, x, height, width)
     n, _, height, width = windows.shape[:4]
     places = rng.choice(n * height * width, min(share, n * height * width), replace=False)
-    picture, y, x = np.unravel_index(places, (n, height, width))
-    taken = windows[picture, :, y, x]  # (k, c, height, width)
+    image, y, x = np.unravel_index(places, (n, height, width))
+    taken = windows[image, :, y, x]  # (k, c, height, width)
     groups = convolution.groups
     rows = taken.reshape(len(taken), groups, -1).transpose(1, 0, 2)
     return np.ascontiguousarray(rows)

@@ -50,7 +50,7 @@ class Observed:
     proto: Any
     counts: Mapping[str, tuple[NDArray[np.int64], Array]]
     patches: Mapping[str, Patches]
-    pictures: int
+    images: int
     pairs: int
 
 

@@ -37,7 +37,7 @@ class ParquetSink(Sink):
         self._whole = Path(target)
         self._parts = Path(target + PARTS)
 
-    def hurry(self) -> None:
+    def flush_every_row(self) -> None:
         """Changes nothing: a part with a few rows is read slowly."""
 
     def _open(self) -> None:

@@ -77,7 +77,7 @@ def json_rows(path: Path) -> Iterator[EarlierRow]:
             yield row, end
 
 
-def by_picture(rows: Iterable[tuple[Prediction, End]]) -> Iterator[tuple[list[Prediction], End]]:
+def by_image(rows: Iterable[tuple[Prediction, End]]) -> Iterator[tuple[list[Prediction], End]]:
     """Puts the rows of each picture or clip together; the last one is left out unless it surely has no more rows.
 
     Yields:
@@ -158,7 +158,7 @@ def _removed(path: str) -> bool:
     return not os.path.lexists(path) and ARCHIVE_SUFFIX + "/" not in path.lower() and "\\x" not in path
 
 
-class Journal:
+class ResumeState:
     """A small JSON file beside a table; it is there as long as the table is not done.
 
     Args:
@@ -178,11 +178,11 @@ class Journal:
             OutputError: They differ, or the journal cannot be read.
         """
         try:
-            begun = dict(json.loads(self.path.read_text(encoding="utf-8")))
+            started = dict(json.loads(self.path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise OutputError(f"{self.path} cannot be read ({error}); --overwrite begins anew") from error
-        for name in {**begun, **self._settings}:
-            before, now = begun.get(name, "not given"), self._settings.get(name, "not given")
+        for name in {**started, **self._settings}:
+            before, now = started.get(name, "not given"), self._settings.get(name, "not given")
             if before != now:
                 raise OutputError(
                     f"{self._target} was begun with {name} {before}, and now it is {now}; "

@@ -25,7 +25,7 @@ from typing import BinaryIO, Final, Self
 
 from fer_deploy.errors import OutputError
 from fer_deploy.inference.prediction import Cell, Prediction, row_of
-from fer_deploy.inference.sinks.resume import EarlierRow, Journal, by_picture, path_of
+from fer_deploy.inference.sinks.resume import EarlierRow, ResumeState, by_image, path_of
 
 STDOUT: Final = "-"
 _STDOUT_NAME: Final = "standard output"
@@ -77,7 +77,7 @@ class Sink(ABC):
     def __init__(self, target: str, overwrite: bool = False) -> None:
         self.target = target
         self.overwrite = overwrite
-        self.journal: Journal | None = None
+        self.journal: ResumeState | None = None
         self._rows: list[Cells] = []
         self._flushed = time.monotonic()
         self._place: int | None = None
@@ -91,11 +91,11 @@ class Sink(ABC):
 
     _flush_rows, _flush_s = FLUSH_ROWS, FLUSH_S
 
-    def hurry(self) -> None:
+    def flush_every_row(self) -> None:
         """Has each row written as it comes, for who reads them meanwhile; Parquet keeps to its parts."""
         self._flush_rows = 1
 
-    def find_place(self, take: Callable[[str], None]) -> None:
+    def seek_resume_point(self, take: Callable[[str], None]) -> None:
         """Finds where an earlier run's rows end that count; nothing is changed yet.
 
         Args:
@@ -103,11 +103,11 @@ class Sink(ABC):
         """
         self._place = 0
         with self._explained():
-            for rows, end in by_picture(self._read()):
+            for rows, end in by_image(self._read()):
                 take(rows[0].path)
                 self._place = end
 
-    def rows_so_far(self) -> Iterator[Prediction]:
+    def existing_rows(self) -> Iterator[Prediction]:
         """Gives the rows of an earlier run; after entering, and before the first row is added."""
         if self._place:
             yield from (row for row, _ in self._read())

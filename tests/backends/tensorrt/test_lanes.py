@@ -18,7 +18,7 @@ from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import MissingDependencyError, UnavailableError
 
 pytestmark = pytest.mark.gpu
-PICTURES = np.random.default_rng(0).integers(0, 256, (70, 48, 48, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (70, 48, 48, 1), dtype=np.uint8)
 AGREEMENT = {"fp32": 0.999, "fp16": 0.995, "int8-trt": 0.97}
 
 
@@ -43,24 +43,24 @@ def backend(trt_bundle: Bundle) -> Iterator[TensorRtBackend]:
 @pytest.mark.parametrize("graph", [True, False])
 def test_answers_are_those_of_onnx_runtime(trt_bundle: Bundle, graph: bool) -> None:
     with open_backend(trt_bundle, "onnx") as reference:
-        expected = reference.run(PICTURES)
+        expected = reference.run(IMAGES)
     with TensorRtBackend(trt_bundle, graph=graph) as backend:
-        np.testing.assert_allclose(backend.run(PICTURES), expected, atol=1e-4)
+        np.testing.assert_allclose(backend.run(IMAGES), expected, atol=1e-4)
         for n in (1, 2, 3, 64):
-            np.testing.assert_allclose(backend.run(PICTURES[:n]), expected[:n], atol=1e-4)
+            np.testing.assert_allclose(backend.run(IMAGES[:n]), expected[:n], atol=1e-4)
 
 
 def test_a_graph_gives_what_single_calls_give(trt_bundle: Bundle) -> None:
     with TensorRtBackend(trt_bundle, "fp16") as graphs, TensorRtBackend(trt_bundle, "fp16", graph=False) as plain:
         for n in (1, 7, 64):
-            np.testing.assert_allclose(graphs.run(PICTURES[:n]), plain.run(PICTURES[:n]), atol=1e-3)
+            np.testing.assert_allclose(graphs.run(IMAGES[:n]), plain.run(IMAGES[:n]), atol=1e-3)
 
 
 def test_a_batch_larger_than_the_profile_is_split(backend: TensorRtBackend) -> None:
-    whole = backend.run(PICTURES)
-    np.testing.assert_allclose(whole, np.concatenate([backend.run(p) for p in np.split(PICTURES, 7)]), atol=1e-3)
-    streamed = list(backend.run_stream([PICTURES, PICTURES[:3], PICTURES[:40]]))
-    assert [len(answers) for answers in streamed] == [70, 3, 40]
+    whole = backend.run(IMAGES)
+    np.testing.assert_allclose(whole, np.concatenate([backend.run(p) for p in np.split(IMAGES, 7)]), atol=1e-3)
+    streamed = list(backend.run_stream([IMAGES, IMAGES[:3], IMAGES[:40]]))
+    assert [len(predictions) for predictions in streamed] == [70, 3, 40]
     np.testing.assert_allclose(streamed[2], whole[:40], atol=1e-3)
 
 
@@ -68,7 +68,7 @@ def test_memory_is_given_back(trt_bundle: Bundle, cuda: Cuda) -> None:
     def use() -> int:
         with TensorRtBackend(trt_bundle, "fp16") as backend:
             for n in (1, 2, 4, 8, 16, 32, 64):
-                backend.run(PICTURES[:n])
+                backend.run(IMAGES[:n])
         return int(cuda.call("cudaMemGetInfo")[0])
 
     use()  # what the runtime itself keeps
@@ -80,11 +80,11 @@ def test_memory_is_given_back(trt_bundle: Bundle, cuda: Cuda) -> None:
 
 def test_times_are_plausible(backend: TensorRtBackend) -> None:
     for _ in range(10):
-        backend.run(PICTURES[:1])
-    begun = time.perf_counter()
+        backend.run(IMAGES[:1])
+    started = time.perf_counter()
     for _ in range(100):
-        backend.run(PICTURES[:1])
-    assert (time.perf_counter() - begun) / 100 < 0.05
+        backend.run(IMAGES[:1])
+    assert (time.perf_counter() - started) / 100 < 0.05
     assert "Half" in backend.listing() or "half" in backend.listing().lower()
 
 

@@ -10,7 +10,7 @@ import pytest
 from fer_deploy.errors import OutputError
 from fer_deploy.images.sources import Source
 from fer_deploy.inference.prediction import COLUMNS, Prediction, prediction_of, row_of
-from fer_deploy.inference.sinks.resume import Match, by_picture, csv_rows, json_rows
+from fer_deploy.inference.sinks.resume import Match, by_image, csv_rows, json_rows
 from fer_deploy.inference.sinks.text import table_sink
 
 CHANCES = np.array([0.1, 0.0000012345678, 0.2, 0.3, 0.05, 0.05, 0.3], np.float32)
@@ -51,7 +51,7 @@ def write(path: Path, rows: list[Prediction] = ROWS) -> bytes:
 
 
 def read(path: Path) -> list[tuple[list[Prediction], int]]:
-    return list(by_picture((csv_rows if path.suffix == ".csv" else json_rows)(path)))
+    return list(by_image((csv_rows if path.suffix == ".csv" else json_rows)(path)))
 
 
 def test_a_row_becomes_its_prediction_again() -> None:
@@ -100,7 +100,7 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 
 def test_the_same_picture_given_twice_is_two_pictures() -> None:
     rows = [face("a", 0), face("a", 1), face("a", 0), Prediction.of("b", CHANCES), Prediction.of("b", CHANCES)]
-    groups = list(by_picture((row, None) for row in rows))
+    groups = list(by_image((row, None) for row in rows))
     assert [len(group) for group, _ in groups] == [2, 1, 1, 1]
 
 

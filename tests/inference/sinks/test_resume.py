@@ -17,7 +17,7 @@ import pytest
 from fer_deploy.errors import OutputError
 from fer_deploy.inference.prediction import Prediction, row_of
 from fer_deploy.inference.sinks.parquet import ParquetSink
-from fer_deploy.inference.sinks.resume import Journal, csv_rows, json_rows, path_of
+from fer_deploy.inference.sinks.resume import ResumeState, csv_rows, json_rows, path_of
 from fer_deploy.inference.sinks.sink import Sink
 from fer_deploy.inference.sinks.text import table_sink
 
@@ -45,7 +45,7 @@ ROWS = [row(index) for index in range(900)]
 
 def sink(path: Path, resume: bool = False) -> Sink:
     made = table_sink(str(path), resume=resume)
-    made.journal = Journal(str(path), SETTINGS)
+    made.journal = ResumeState(str(path), SETTINGS)
     return made
 
 
@@ -65,11 +65,11 @@ def begin(path: Path, upto: int) -> None:
 def go_on(path: Path) -> int:
     """Goes on to the end as a run does; returns how many rows were there."""
     table = sink(path, resume=True)
-    pictures: list[str] = []
-    table.find_place(pictures.append)
+    images: list[str] = []
+    table.seek_resume_point(images.append)
     with table:
-        before = list(table.rows_so_far())
-        assert list(dict.fromkeys(each.path for each in before)) == pictures
+        before = list(table.existing_rows())
+        assert list(dict.fromkeys(each.path for each in before)) == images
         for each in ROWS[len(before) :]:
             table.write(each)
     return len(before)
@@ -168,14 +168,14 @@ def test_other_settings_are_refused_and_nothing_is_changed(tmp_path: Path) -> No
     path = tmp_path / "x.csv"
     begin(path, 100)
     before = path.read_bytes()
-    Journal(str(path), SETTINGS).check()
+    ResumeState(str(path), SETTINGS).check()
     with pytest.raises(OutputError, match="was begun with precision fp32, and now it is int8; give the same"):
-        Journal(str(path), SETTINGS | {"precision": "int8"}).check()
+        ResumeState(str(path), SETTINGS | {"precision": "int8"}).check()
     with pytest.raises(OutputError, match="begun with face not given"):
-        Journal(str(path), SETTINGS | {"face": "detect"}).check()
+        ResumeState(str(path), SETTINGS | {"face": "detect"}).check()
     path_of(str(path)).write_text("[")
     with pytest.raises(OutputError, match="cannot be read"):
-        Journal(str(path), SETTINGS).check()
+        ResumeState(str(path), SETTINGS).check()
     with pytest.raises(OutputError, match="add --resume to go on with it, or add --overwrite"):
         table_sink(str(path))
     assert path.read_bytes() == before
@@ -197,7 +197,7 @@ def test_only_one_run_writes_a_table(tmp_path: Path, suffix: str) -> None:
         for each in ROWS[:500]:
             table.write(each)
         second = sink(path, resume=True)
-        second.find_place(lambda name: None)
+        second.seek_resume_point(lambda name: None)
         for other in (second, table_sink(str(path), overwrite=True)):
             with pytest.raises(OutputError, match="is being written by another run"), other:
                 pass
