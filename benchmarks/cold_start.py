@@ -34,9 +34,9 @@ from typing import Any
 from rounds import markdown, ratio, result_name
 
 from fer_deploy.backends.select import choose
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import UsageError
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 BARE = """
 import sys, numpy, openvino
@@ -58,7 +58,7 @@ model({0: numpy.zeros((1, 48, 48, 1), numpy.uint8)})
 STRICT = 'import sys; sys.modules["openvino.tools.ovc"] = None' + CACHED
 INFER = "infer"
 BASELINES = ("bare: compiling", "bare: from a cache", "bare: strict")
-PICTURE = Path(__file__).resolve().parents[1] / "samples/admiral_48.png"
+IMAGE = Path(__file__).resolve().parents[1] / "samples/admiral_48.png"
 
 
 def commands(bundle: Bundle, place: Path) -> dict[str, list[str]]:
@@ -81,7 +81,7 @@ def commands(bundle: Bundle, place: Path) -> dict[str, list[str]]:
     return {
         "python": [*python, "pass"],
         **{name: [*python, code, *model] for name, code in zip(BASELINES, (BARE, CACHED, STRICT), strict=True)},
-        INFER: [*fer_deploy, "infer", str(PICTURE), "--bundle", str(bundle.path)],
+        INFER: [*fer_deploy, "infer", str(IMAGE), "--bundle", str(bundle.path)],
         "--help": [*fer_deploy, "--help"],
     }
 
@@ -91,9 +91,9 @@ def measure(commands: dict[str, list[str]], rounds: int) -> list[dict[str, Any]]
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
     for turn in range(rounds + 1):
         for name, command in commands.items():
-            before, begun = os.times(), time.perf_counter()
+            before, started = os.times(), time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            seconds, after = time.perf_counter() - begun, os.times()
+            seconds, after = time.perf_counter() - started, os.times()
             cpu = after.children_user + after.children_system - before.children_user - before.children_system
             if turn:
                 samples[name].append({"n": 1, "seconds": seconds, "cpu_s": cpu})

@@ -3,7 +3,7 @@
 
     benchmarks/face_crop.py --data fer2013.zip [--limit 1500]
 
-Faces of PublicTest alone: what is chosen here stands in ``fer_deploy/faces/crop.py``. Differences below a point are
+Faces of PublicTest alone: what is chosen here stands in ``fer_deploy/faces/align.py``. Differences below a point are
 within what so few faces can tell, so the middle of what is good was taken, and turning because it helps turned heads.
 """
 
@@ -20,11 +20,11 @@ from PIL import Image
 from rounds import markdown
 
 from fer_deploy import Classifier
-from fer_deploy.data import load_fer2013
-from fer_deploy.faces.centerface import CenterFace
-from fer_deploy.faces.crop import Cut, cut_out
+from fer_deploy.data.fer2013_reader import load_fer2013
+from fer_deploy.faces.align import Cut, cut_out
+from fer_deploy.faces.detector import TwoStageDetector
 from fer_deploy.faces.face import Face
-from fer_deploy.faces.search import TwoLooks
+from fer_deploy.faces.networks import CenterFace
 
 KINDS = (Kind("up to 15 degrees"), Kind("turned 15 to 45 degrees", turns=(15, 45)))
 MARGINS = (0.87, 0.92, 0.97, 1.02, 1.07, 1.12)
@@ -41,15 +41,15 @@ def main() -> None:
     data = load_fer2013(args.data, tests_only=True).partition("PublicTest")
     order = np.random.default_rng(5).permutation(len(data))[: args.limit]
     faces, labels = data.images[order], data.labels[order]
-    detector = TwoLooks(CenterFace.installed())
+    detector = TwoStageDetector(CenterFace.installed())
     with Classifier.load() as classifier:
         for kind in KINDS:
             found = find(detector, faces, kind)
             truth = labels[[number for number, _, _ in found]]
 
             def accuracy(crops: Any, truth: Any = truth) -> float:
-                answers = classifier.predict(np.stack(crops)).probabilities.argmax(axis=1)
-                return 100 * float((answers == truth).mean())
+                predictions = classifier.predict(np.stack(crops)).probabilities.argmax(axis=1)
+                return 100 * float((predictions == truth).mean())
 
             plain = accuracy([faces[number] for number, _, _ in found])
             print(f"\n{kind.name}: {len(found)} of {len(faces)} found; the same faces as they are: {plain:.2f} %\n")
@@ -61,12 +61,12 @@ def main() -> None:
             print(markdown(["turn", "down", *(f"margin {margin:g}" for margin in MARGINS)], rows), flush=True)
 
 
-def find(detector: TwoLooks, faces: Any, kind: Kind) -> list[tuple[int, Any, Face]]:
+def find(detector: TwoStageDetector, faces: Any, kind: Kind) -> list[tuple[int, Any, Face]]:
     """Pastes and finds faces; gives each found one's number, the gray picture around it, and where it lies in that."""
     result = []
-    for picture, pasted in scenes(faces, kind, seed=5):
-        found = detector.detect(picture)
-        gray = np.asarray(Image.fromarray(picture).convert("L"))
+    for image, pasted in scenes(faces, kind, seed=5):
+        found = detector.detect(image)
+        gray = np.asarray(Image.fromarray(image).convert("L"))
         for at, number in zip(pasted, matched(pasted, [face.box for face in found]), strict=True):
             if number is not None:
                 left, upper = (max(0, int(middle - 1.3 * at.side)) for middle in (at.x, at.y))

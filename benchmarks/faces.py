@@ -26,12 +26,12 @@ from PIL import Image
 from rounds import markdown, result_name
 
 from fer_deploy import Classifier
-from fer_deploy.data import load_fer2013
-from fer_deploy.faces.crop import cut_out
-from fer_deploy.faces.detectors import choose, load
+from fer_deploy.data.fer2013_reader import load_fer2013
+from fer_deploy.faces.align import cut_out
+from fer_deploy.faces.catalogue import choose, load
+from fer_deploy.faces.detector import LATENCY
 from fer_deploy.faces.face import Face
-from fer_deploy.faces.network import LATENCY
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 SIZES = (24, 40, 60, 90, 140, 200, 300)
 ONE_LOOK_THRESHOLDS = {"centerface": 0.2, "yunet": 0.5}
@@ -109,11 +109,11 @@ def measure(detector: Any, classifier: Classifier, faces: Any, labels: Any, kind
         split: Where the faces come from.
     """
     row, crops, numbers = Row(kind.name, split), [], []
-    for index, (picture, pasted) in enumerate(scenes(faces, kind, seed=1)):
+    for index, (image, pasted) in enumerate(scenes(faces, kind, seed=1)):
         started = time.perf_counter()
-        found = detector.detect(picture)
+        found = detector.detect(image)
         row.seconds += time.perf_counter() - started
-        gray = np.asarray(Image.fromarray(picture).convert("L"))
+        gray = np.asarray(Image.fromarray(image).convert("L"))
         of_pasted = matched(pasted, [face.box for face in found])
         for face, number in zip(pasted, of_pasted, strict=True):
             size = f"{max(s for s in SIZES if s <= face.side)}+"
@@ -126,15 +126,15 @@ def measure(detector: Any, classifier: Classifier, faces: Any, labels: Any, kind
         row.photos, row.n = row.photos + 1, row.n + len(pasted)
         row.wrong += len(found) - sum(number is not None for number in of_pasted)
         if index % ONE_LOOK_EVERY == 0:
-            alone = [face.box for face in one_look(detector.network, picture)]
+            alone = [face.box for face in one_look(detector.network, image)]
             row.one_look_n += len(pasted)
             row.one_look_found += sum(number is not None for number in matched(pasted, alone))
     row.found = len(crops)
     if crops:
         truth = np.asarray(labels)[numbers]
         for name, batch in (("right", np.stack(crops)), ("right_as_crop", np.asarray(faces)[numbers])):
-            answers = classifier.predict(batch).probabilities.argmax(axis=1)
-            setattr(row, name, int((answers == truth).sum()))
+            predictions = classifier.predict(batch).probabilities.argmax(axis=1)
+            setattr(row, name, int((predictions == truth).sum()))
     row.sizes = dict(sorted(row.sizes.items(), key=lambda item: int(item[0][:-1])))
     return row
 
@@ -155,9 +155,9 @@ def matched(pasted: list[Pasted], boxes: list[Any]) -> list[int | None]:
     return result
 
 
-def one_look(network: Any, picture: Any, hint: str = LATENCY) -> list[Face]:
+def one_look(network: Any, image: Any, hint: str = LATENCY) -> list[Face]:
     """Gives what a network finds in a whole photo at its full size; both sides are multiples of 32."""
-    (found,) = network.look(picture[np.newaxis], ONE_LOOK_THRESHOLDS[network.name], hint)
+    (found,) = network.look(image[np.newaxis], ONE_LOOK_THRESHOLDS[network.name], hint)
     return found.distinct().faces()
 
 

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fer_deploy.faces.network import as_input
+from fer_deploy.faces.detector import as_input
 
 
 def quantised(content: bytes, photos: list[Any], blue_first: bool = False) -> bytes:

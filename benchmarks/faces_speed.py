@@ -33,19 +33,18 @@ from rounds import markdown, rate, ratio, result_name
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
-from fer_deploy.data import load_fer2013
-from fer_deploy.faces.crop import cut_out
-from fer_deploy.faces.detectors import Chosen, choose, load
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.data.fer2013_reader import load_fer2013
+from fer_deploy.faces.align import cut_out
+from fer_deploy.faces.catalogue import Chosen, choose, load
+from fer_deploy.faces.detector import Detector, TwoStageDetector
 from fer_deploy.faces.face import Candidates, Face
-from fer_deploy.faces.search import Detector, TwoLooks
 from fer_deploy.images.decode import decode_photo
 from fer_deploy.images.sources import Sources
-from fer_deploy.inference.photos import PhotoReader
-from fer_deploy.inference.run import run
-from fer_deploy.inference.sinks import table_sink
-from fer_deploy.inference.summary import Summary
-from fer_deploy.machine import machine_info
+from fer_deploy.inference.face_reader import PhotoReader
+from fer_deploy.inference.run import Summary, run
+from fer_deploy.inference.sinks.text import table_sink
+from fer_deploy.system.machine import machine_info
 
 USUAL = "as infer"
 FACES = (1, 6)
@@ -60,8 +59,8 @@ class OneLook(Detector):
     def __init__(self, network: Any) -> None:
         self.network = network
 
-    def detect(self, picture: Any, hint: str = "LATENCY") -> list[Face]:
-        return one_look(self.network, picture, hint)
+    def detect(self, image: Any, hint: str = "LATENCY") -> list[Face]:
+        return one_look(self.network, image, hint)
 
 
 def main() -> None:
@@ -77,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     faces = np.asarray(load_fer2013(args.data, tests_only=True).partition("PublicTest").images).reshape(-1, 48, 48)
     faces = faces[np.random.default_rng(3).permutation(len(faces))]
-    others = [picture for picture, _ in scenes(faces[-48:], Kind("calibration"), most=6, seed=9)] if args.int8 else []
+    others = [image for image, _ in scenes(faces[-48:], Kind("calibration"), most=6, seed=9)] if args.int8 else []
     detectors = {chosen.network.name: chosen for chosen in map(choose, args.detector or ["centerface"])}
     ways = {f"{name}, {how}": way for name, chosen in detectors.items() for how, way in ways_of(chosen, others).items()}
     rows = []
@@ -99,7 +98,7 @@ def ways_of(chosen: Chosen, others: list[Any]) -> dict[str, Detector]:
     """Gives the ways of one detector; int8 if there are photos to calibrate it on."""
     usual = load(chosen)
     ways: dict[str, Detector] = {USUAL: usual}
-    ways |= {f"from {smallest} pixels": TwoLooks(usual.network, smallest) for smallest in LARGER}
+    ways |= {f"from {smallest} pixels": TwoStageDetector(usual.network, smallest) for smallest in LARGER}
     ways["one look"] = OneLook(usual.network)
     if others:
         from faces_int8 import quantised
@@ -113,9 +112,9 @@ def draw(folder: Path, faces: Any, count: int) -> list[Scene]:
     """Writes photos with ``count`` faces each."""
     folder.mkdir(parents=True)
     drawn = []
-    for number, (picture, pasted) in enumerate(scenes(faces, Kind("40 to 300 pixels"), most=count, seed=4)):
+    for number, (image, pasted) in enumerate(scenes(faces, Kind("40 to 300 pixels"), most=count, seed=4)):
         path = folder / f"{number:04}.jpg"
-        Image.fromarray(picture).save(path, quality=90)
+        Image.fromarray(image).save(path, quality=90)
         drawn.append((path, pasted))
     return drawn
 
@@ -146,7 +145,7 @@ def measure(
             "photos_per_s": rate(samples[name]),
             "over_first": ratio(samples[name], samples[first]),
             "found": found_share(drawn, detector),
-            "stages_ms": stages(drawn, detector, backend) if isinstance(detector, TwoLooks) else {},
+            "stages_ms": stages(drawn, detector, backend) if isinstance(detector, TwoStageDetector) else {},
             "samples": samples[name],
         }
         for name, detector in ways.items()
@@ -161,9 +160,9 @@ def to_csv(folder: Path, detector: Detector, backend: Backend) -> None:
 
 
 def timed(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     call()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def found_share(drawn: list[Scene], detector: Detector) -> float:
@@ -180,7 +179,7 @@ def whole(path: Path) -> Any:
     return decode_photo(os.fspath(path), lambda width, height: False)
 
 
-def stages(drawn: list[Scene], detector: TwoLooks, backend: Backend) -> dict[str, float]:
+def stages(drawn: list[Scene], detector: TwoStageDetector, backend: Backend) -> dict[str, float]:
     """Times what is done with a photo, one thing after the other; gives the median of each in milliseconds."""
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for path, _ in drawn:

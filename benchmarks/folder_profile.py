@@ -33,14 +33,13 @@ from rounds import rate, ratio, result_name
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
-from fer_deploy.images.files import open_regular
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.images.file_kinds import open_regular
 from fer_deploy.images.sources import Sources
-from fer_deploy.inference.predictions import Prediction
-from fer_deploy.inference.run import run
-from fer_deploy.inference.sinks import table_sink
-from fer_deploy.inference.summary import Summary
-from fer_deploy.machine import machine_info
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.inference.run import Summary, run
+from fer_deploy.inference.sinks.text import table_sink
+from fer_deploy.system.machine import machine_info
 
 BATCH = 64
 AT_ONCE = 512  # pictures that a stage is timed on
@@ -87,9 +86,9 @@ def model_alone(count: int, backend: Backend) -> None:
 
 def sample(call: Callable[[], object], count: int) -> dict[str, float]:
     """Times a call by the clock and by the CPU time of all threads."""
-    cpu, begun = time.process_time(), time.perf_counter()
+    cpu, started = time.process_time(), time.perf_counter()
     call()
-    return {"n": count, "seconds": time.perf_counter() - begun, "cpu_s": time.process_time() - cpu}
+    return {"n": count, "seconds": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
 
 
 def measure(folder: Path, backend: Backend, rounds: int) -> dict[str, Any]:
@@ -195,9 +194,15 @@ def main() -> None:
             rows.append(measure(folder, backend, args.rounds))
             if not args.json:
                 print(draw(rows[-1]), flush=True)
-        form = {"runtime": backend.runtime, "precision": backend.precision, "effective": backend.effective}
+        variant = {"runtime": backend.runtime, "precision": backend.precision, "effective": backend.effective}
     machine = machine_info()
-    result = {"schema": 1, "date": datetime.now(UTC).date().isoformat(), "machine": machine, "form": form, "rows": rows}
+    result = {
+        "schema": 1,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine,
+        "form": variant,
+        "rows": rows,
+    }
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         (args.output / result_name("folder_profile", machine)).write_text(json.dumps(result) + "\n", encoding="utf-8")

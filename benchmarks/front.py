@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rounds import markdown, result_name
 
-from fer_deploy.evaluation.drawing import new_figure
-from fer_deploy.files import written_whole
+from fer_deploy.system.figures import new_figure
+from fer_deploy.system.files import written_whole
 
 Row = dict[str, Any]
 
@@ -205,13 +205,13 @@ def main() -> None:
         result = json.loads(path.read_text(encoding="utf-8"))
         machines.setdefault(result_name("front", result["machine"]), []).append(result)
     for name, results in machines.items():
-        picture = (args.output / name).with_suffix(".png")
+        image = (args.output / name).with_suffix(".png")
         joined = join(results)
-        with written_whole(picture) as partial:
+        with written_whole(image) as partial:
             draw(joined).savefig(partial, dpi=120, format="png")
-        with written_whole(picture.with_suffix(".md")) as partial:
+        with written_whole(image.with_suffix(".md")) as partial:
             partial.write_text(table(joined), encoding="utf-8")
-        print(f"{table(joined)}\n{picture}\n{picture.with_suffix('.md')}")
+        print(f"{table(joined)}\n{image}\n{image.with_suffix('.md')}")
 
 
 if __name__ == "__main__":

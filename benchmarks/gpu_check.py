@@ -24,12 +24,12 @@ from gpu_rows import agreement, arguments, driver_or_exit, empty, failed, handed
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import FerDeployError, one_line
-from fer_deploy.evaluation.probe import probe_images
 
 BUILD = "build:current:fp16"
-FORMS = (
+VARIANTS = (
     *(f"onnx:cuda:{precision}" for precision in ("fp32", "fp16")),
     *(f"trt:cuda:{precision}" for precision in ("fp32", "fp16", "int8-trt")),
     *(f"onnx:tensorrt:{precision}" for precision in ("fp32", "fp16", "int8-trt")),
@@ -45,7 +45,7 @@ def main() -> int:
         return 0
     driver = driver_or_exit("gpu_check")
     stop = time.monotonic() + 60 * args.minutes
-    rows = [in_process(__file__, form, handed_on(args), stop) for form in FORMS]
+    rows = [in_process(__file__, variant, handed_on(args), stop) for variant in VARIANTS]
     text = result_text(driver, rows)
     if args.output:
         args.output.write_text(text, encoding="utf-8")
@@ -55,16 +55,20 @@ def main() -> int:
     return int(rows[0]["status"] != "ok")
 
 
-def row_of(form: str, bundle: Bundle, data: Path | None, seconds: float) -> dict[str, Any]:
+def row_of(variant: str, bundle: Bundle, data: Path | None, seconds: float) -> dict[str, Any]:
     """Measures one form; never raises."""
     try:
-        if form == BUILD:
-            return {**empty(form), **build_for_current(bundle), "status": "ok"}
-        name, device, precision = form.split(":")
+        if variant == BUILD:
+            return {**empty(variant), **build_for_current(bundle), "status": "ok"}
+        name, device, precision = variant.split(":")
         kind: Any = backend_class(name)
         if name != "trt":
-            return {**empty(form), **measured(kind(bundle, precision, device), bundle, data, seconds), "status": "ok"}
-        row = {**empty(form), **measured(kind(bundle, precision, device), bundle, data, seconds), "cuda_graph": True}
+            return {
+                **empty(variant),
+                **measured(kind(bundle, precision, device), bundle, data, seconds),
+                "status": "ok",
+            }
+        row = {**empty(variant), **measured(kind(bundle, precision, device), bundle, data, seconds), "cuda_graph": True}
         without = kind(bundle, precision, device, graph=False)
         with without:
             row["without_cuda_graph"] = {
@@ -73,16 +77,16 @@ def row_of(form: str, bundle: Bundle, data: Path | None, seconds: float) -> dict
             }
         return {**row, "status": "ok"}
     except FerDeployError as error:
-        return failed(form, str(error))
+        return failed(variant, str(error))
     except Exception as error:  # a row with its reason, whatever a runtime raises
-        return failed(form, f"{type(error).__name__}: {one_line(error, 500)}")
+        return failed(variant, f"{type(error).__name__}: {one_line(error, 500)}")
 
 
 def measured(backend: Backend, bundle: Bundle, data: Path | None, seconds: float) -> dict[str, Any]:
     """Opens a backend and measures accuracy, agreement and speed."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     with backend:
-        opened_s = time.perf_counter() - begun
+        opened_s = time.perf_counter() - started
         return {
             "effective": backend.effective,
             "simulated": backend.simulated,
@@ -104,9 +108,8 @@ def graph_difference(kind: Any, bundle: Bundle, precision: str) -> float:
 
 def build_for_current(bundle: Bundle) -> dict[str, Any]:
     """Has TensorRT for RTX build for the GPU that is here, which its list of targets may not hold."""
-    from fer_deploy.backends.tensorrt.builder import build_engine
+    from fer_deploy.backends.tensorrt.builder import build_engine, summary
     from fer_deploy.backends.tensorrt.flavour import import_flavour
-    from fer_deploy.backends.tensorrt.layers import summary
 
     flavour = import_flavour(for_target="sm86")
     built = build_engine(flavour, bundle.read("onnx", "fp16"), "fp16")
@@ -122,16 +125,16 @@ def build_for_current(bundle: Bundle) -> dict[str, Any]:
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Prints one line per form."""
     for row in rows:
-        form = f"{row['backend']} {row['device']} {row['precision']}"
+        variant = f"{row['backend']} {row['device']} {row['precision']}"
         if row["status"] != "ok":
-            print(f"{form:24} {row['reason']}")
+            print(f"{variant:24} {row['reason']}")
         elif "batches" not in row:
-            print(f"{form:24} {row['runtime']}: built in {row['build_s']:.1f} s: {row['built']}")
+            print(f"{variant:24} {row['runtime']}: built in {row['build_s']:.1f} s: {row['built']}")
         else:
             sizes = row["batches"]
             accuracy = "" if row["accuracy"] is None else f"accuracy {row['accuracy']:.2%}  "
             print(
-                f"{form:24} {accuracy}agreement {row['agreement']:.2%}  {sizes['256']['images_per_s']:,.0f} images/s  "
+                f"{variant:24} {accuracy}agreement {row['agreement']:.2%}  {sizes['256']['images_per_s']:,.0f} images/s  "
                 f"p50 {1e3 * sizes['1']['latency_p50_s']:.3f} ms  {row['runtime']}, in {row['effective']}"
             )
 

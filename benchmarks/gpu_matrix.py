@@ -42,10 +42,10 @@ from gpu_rows import (
 from rounds import markdown, result_name
 
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import one_line
 
-FORMS = (
+VARIANTS = (
     *(f"trt:cuda:{precision}" for precision in ("fp16", "int8-trt")),
     *(f"onnx:cuda:{precision}" for precision in ("fp32", "fp16")),
     *("keras-jax:cuda:fp32", "keras-tensorflow:cuda:fp32"),
@@ -119,14 +119,14 @@ def torch_compile(precision: str, device: str) -> Launched:
             pixels = torch.from_numpy(batch).to(device, non_blocking=True)
             return compiled(pixels.permute(0, 3, 1, 2))
 
-    return Launched(launch, lambda answer: answer.cpu().numpy(), f"PyTorch {torch.__version__}, torch.compile")
+    return Launched(launch, lambda prediction: prediction.cpu().numpy(), f"PyTorch {torch.__version__}, torch.compile")
 
 
-def row_of(form: str, bundle: Bundle, data: Path | None, seconds: float) -> Row:
+def row_of(variant: str, bundle: Bundle, data: Path | None, seconds: float) -> Row:
     """Measures one form; never raises."""
-    name, device, precision = form.split(":")
+    name, device, precision = variant.split(":")
     try:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         if name == "torch-compile":
             opened: Any = nullcontext(torch_compile(precision, device))
         elif name.startswith("keras-"):
@@ -134,13 +134,13 @@ def row_of(form: str, bundle: Bundle, data: Path | None, seconds: float) -> Row:
         else:
             opened = backend_class(name)(bundle, precision, device)
         with opened as backend:
-            row = {**empty(form), "runtime": backend.runtime, "open_s": time.perf_counter() - begun}
+            row = {**empty(variant), "runtime": backend.runtime, "open_s": time.perf_counter() - started}
             row["weights"] = "random" if name == "torch-compile" else "ours"
             if row["weights"] == "ours":
                 row |= agreement(backend, bundle, data)
             return {**row, **speed(backend, seconds), "status": "ok"}
     except Exception as error:  # a row with its reason, whatever a runtime raises
-        return failed(form, f"{type(error).__name__}: {one_line(error, 500)}")
+        return failed(variant, f"{type(error).__name__}: {one_line(error, 500)}")
 
 
 def merged(rounds: list[Row]) -> Row:
@@ -188,12 +188,12 @@ def main() -> int:
     driver = driver_or_exit("gpu_matrix")
     pythons = dict(entry.split("=", 1) for entry in args.python)
     stop = time.monotonic() + 60 * args.minutes
-    found: dict[str, list[Row]] = {form: [] for form in FORMS}
+    found: dict[str, list[Row]] = {variant: [] for variant in VARIANTS}
     for _ in range(args.rounds):
-        for form, rounds in found.items():
+        for variant, rounds in found.items():
             if not rounds or rounds[-1]["status"] == "ok":  # what failed once is not tried again
-                python = pythons.get(form.partition(":")[0], sys.executable)
-                rounds.append(in_process(__file__, form, handed_on(args), stop, python))
+                python = pythons.get(variant.partition(":")[0], sys.executable)
+                rounds.append(in_process(__file__, variant, handed_on(args), stop, python))
     rows = [merged(rounds) for rounds in found.values()]
     text = result_text(driver, rows)
     if args.output:

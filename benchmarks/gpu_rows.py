@@ -14,18 +14,17 @@ from typing import Any
 import numpy as np
 
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.bundle.reference_predictions import read_outputs
 from fer_deploy.data.fer2013 import PRIVATE
-from fer_deploy.evaluation.comparison import compare
-from fer_deploy.evaluation.ground import recorded_answers
-from fer_deploy.evaluation.keras_outputs import read_outputs
-from fer_deploy.evaluation.measurement import run_all
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.gpus import ask_driver
-from fer_deploy.machine import machine_info
+from fer_deploy.data.probe import probe_images
+from fer_deploy.metrics.accuracy import compare
+from fer_deploy.system.gpus import ask_driver
+from fer_deploy.system.machine import machine_info
+from fer_deploy.verification.reference import recorded_predictions, run_all
 
 BATCHES = (1, 8, 64, 256)
-SECONDS_PER_FORM = 100
+SECONDS_PER_VARIANT = 100
 FACTS = "name,driver_version,memory.total,compute_cap,clocks.max.sm,clocks.sm,power.limit,temperature.gpu"
 Row = dict[str, Any]
 
@@ -69,7 +68,7 @@ def result_text(driver: Row, rows: list[Row]) -> str:
     return json.dumps(result, indent=1) + "\n"
 
 
-def in_process(script: str, form: str, options: list[str], stop: float, python: str = sys.executable) -> Row:
+def in_process(script: str, variant: str, options: list[str], stop: float, python: str = sys.executable) -> Row:
     """Runs a form in a process of its own, until the time is over; what goes wrong is the row's reason.
 
     Args:
@@ -79,31 +78,31 @@ def in_process(script: str, form: str, options: list[str], stop: float, python: 
         stop: When all must be done, by ``time.monotonic()``.
         python: Of the environment to run in; it is shown where fer-deploy lies.
     """
-    limit_s = min(SECONDS_PER_FORM, stop - time.monotonic())
-    print(f"{Path(script).stem}: {form}", file=sys.stderr)
+    limit_s = min(SECONDS_PER_VARIANT, stop - time.monotonic())
+    print(f"{Path(script).stem}: {variant}", file=sys.stderr)
     if limit_s < 5:
-        return failed(form, "the time was over")
+        return failed(variant, "the time was over")
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    command = [python, script, "--form", form, *options]
+    command = [python, script, "--form", variant, *options]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, env=env)
     except subprocess.TimeoutExpired:
-        return failed(form, f"not done after {limit_s:.0f} s")
+        return failed(variant, f"not done after {limit_s:.0f} s")
     except OSError as error:
-        return failed(form, f"{python}: {error.strerror}")
+        return failed(variant, f"{python}: {error.strerror}")
     try:
         row: Row = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
-        return failed(form, f"exit code {done.returncode}: {' '.join(done.stderr.split())[-500:]}")
+        return failed(variant, f"exit code {done.returncode}: {' '.join(done.stderr.split())[-500:]}")
     return row
 
 
 def agreement(backend: Any, bundle: Bundle, data: Path | None) -> Row:
     """Compares an open backend's answers with Keras's recorded ones, else with OpenVINO's, and with the labels."""
-    images, labels, split = pictures(data)
-    ground, of = ground_answers(bundle, images)
-    found = compare(run_all(backend, images), ground, labels)
+    images, labels, split = load_images(data)
+    reference, of = reference_predictions(bundle, images)
+    found = compare(run_all(backend, images), reference, labels)
     return {
         "split": split,
         "n": found.n,
@@ -126,16 +125,16 @@ def speed(backend: Any, seconds: float) -> Row:
         samples = []
         stop = time.perf_counter() + seconds
         while time.perf_counter() < stop and len(samples) < 2000:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             backend.run(part)
-            samples.append(time.perf_counter() - begun)
+            samples.append(time.perf_counter() - started)
         count = max(20, int(seconds / float(np.median(samples))))
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for _ in backend.run_stream(part for _ in range(count)):
             pass
         p50, p90, p99 = np.percentile(samples, (50, 90, 99)).tolist()
         sizes[str(batch)] = {
-            "images_per_s": batch * count / (time.perf_counter() - begun),
+            "images_per_s": batch * count / (time.perf_counter() - started),
             "latency_p50_s": p50,
             "latency_p90_s": p90,
             "latency_p99_s": p99,
@@ -144,21 +143,21 @@ def speed(backend: Any, seconds: float) -> Row:
     return {"batches": sizes}
 
 
-def pictures(data: Path | None) -> tuple[Any, Any, str]:
+def load_images(data: Path | None) -> tuple[Any, Any, str]:
     """FER-2013's PrivateTest, or drawn pictures without labels."""
     if data is None:
         return probe_images(), None, "drawn pictures"
-    from fer_deploy.data import load_fer2013
+    from fer_deploy.data.fer2013_reader import load_fer2013
 
     partition = load_fer2013(data).partition(PRIVATE)
     return np.ascontiguousarray(partition.images[..., None]), partition.labels, PRIVATE
 
 
-def ground_answers(bundle: Bundle, images: Any) -> tuple[Any, str]:
+def reference_predictions(bundle: Bundle, images: Any) -> tuple[Any, str]:
     """Keras's recorded answers to just these pictures, or what OpenVINO gives in fp32."""
     outputs = read_outputs(bundle)
     if outputs is not None:
-        known = outputs.probe if np.array_equal(images, probe_images()) else recorded_answers(outputs, images)
+        known = outputs.probe if np.array_equal(images, probe_images()) else recorded_predictions(outputs, images)
         if known is not None:
             return known, "keras, recorded"
     with backend_class("openvino")(bundle) as backend:
@@ -175,12 +174,12 @@ def nvidia_smi() -> dict[str, str] | str:
     return dict(zip(FACTS.split(","), (field.strip() for field in line.split(",")), strict=False))
 
 
-def empty(form: str) -> Row:
+def empty(variant: str) -> Row:
     """The beginning of every row."""
-    backend, device, precision = form.split(":")
+    backend, device, precision = variant.split(":")
     return {"backend": backend, "device": device, "precision": precision, "status": "failed", "reason": None}
 
 
-def failed(form: str, reason: str) -> Row:
+def failed(variant: str, reason: str) -> Row:
     """A row that says why there is nothing in it."""
-    return {**empty(form), "reason": reason}
+    return {**empty(variant), "reason": reason}

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from rounds import markdown
 
-from fer_deploy.backends.openvino_import import shared_core
-from fer_deploy.bundle import Bundle
-from fer_deploy.machine import machine_info
+from fer_deploy.backends.openvino import shared_core
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.system.machine import machine_info
 
 
 def profile(content: bytes, batch: int, rounds: int) -> list[tuple[str, str, float]]:

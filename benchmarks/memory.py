@@ -27,7 +27,7 @@ from typing import Any
 from PIL import Image
 from rounds import markdown, result_name
 
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 LINKS = 10_000  # file systems allow 32,000 or 65,000 links to a file
@@ -77,9 +77,9 @@ def peak(folder: Path, *options: str) -> dict[str, Any]:
     """
     table = folder.with_suffix(".csv")
     command = [sys.executable, "-c", CHILD, "infer", str(folder), "--output", str(table), "--quiet", "--strict"]
-    begun = time.perf_counter()
+    started = time.perf_counter()
     done = subprocess.run([*command, *options], capture_output=True, text=True)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[3:])} ended with {done.returncode}: {done.stderr[-500:]}")
     with table.open("rb") as rows:

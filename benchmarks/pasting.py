@@ -62,7 +62,7 @@ def scenes(faces: Any, kind: Kind, most: int = 12, seed: int = 0) -> Iterator[tu
     todo = list(range(len(faces)))
     while todo:
         some, todo = todo[:most], todo[most:]
-        picture = _background(int(rng.integers(BACKGROUNDS)))[:: rng.choice((1, -1)), :: rng.choice((1, -1))].copy()
+        image = _background(int(rng.integers(BACKGROUNDS)))[:: rng.choice((1, -1)), :: rng.choice((1, -1))].copy()
         pasted: list[Pasted] = []
         sides = np.sort(rng.uniform(*kind.sides, len(some)))[::-1]
         for number, side in zip(some, sides, strict=True):
@@ -72,11 +72,11 @@ def scenes(faces: Any, kind: Kind, most: int = 12, seed: int = 0) -> Iterator[tu
                 continue
             turn = float(rng.uniform(*kind.turns) * rng.choice((1, -1)))
             pasted.append(Pasted(number, *place, float(side), turn))
-            paste(picture, faces[number], pasted[-1], kind.blend)
-        yield picture, pasted
+            paste(image, faces[number], pasted[-1], kind.blend)
+        yield image, pasted
 
 
-def paste(picture: Any, face: Any, at: Pasted, blend: float) -> None:
+def paste(image: Any, face: Any, at: Pasted, blend: float) -> None:
     """Pastes one face into a picture, uint8 (H, W, 3), in place."""
     border = round(_FACE * blend)
     wide = np.pad(face, border, mode="reflect").astype(np.float32)
@@ -94,10 +94,10 @@ def paste(picture: Any, face: Any, at: Pasted, blend: float) -> None:
     pixels = np.asarray(Image.fromarray(wide).transform(*how, Image.Resampling.BICUBIC))[..., np.newaxis]
     mask = np.asarray(Image.fromarray(opaque).transform(*how, Image.Resampling.BILINEAR))[..., np.newaxis]
     rows, columns = slice(max(upper, 0), upper + side), slice(max(left, 0), left + side)
-    below = picture[rows, columns]
+    below = image[rows, columns]
     here = slice(max(-upper, 0), max(-upper, 0) + below.shape[0]), slice(max(-left, 0), max(-left, 0) + below.shape[1])
     mixed = below * (1 - mask[here]) + np.clip(pixels[here], 0, 255) * mask[here]
-    picture[rows, columns] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    image[rows, columns] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
 def _reach(side: float, blend: float) -> float:
@@ -122,13 +122,13 @@ def _background(number: int) -> Any:
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     way = columns / WIDTH * np.cos(direction) + rows / HEIGHT * np.sin(direction)
     way = (way - way.min()) / np.ptp(way)
-    picture = first + (second - first) * way[..., np.newaxis]
+    canvas = first + (second - first) * way[..., np.newaxis]
     for grain in _GRAINS:
         strength = rng.uniform(0, 15)
         coarse = rng.normal(0, strength, (3, HEIGHT // grain + 2, WIDTH // grain + 2)).astype(np.float32)
         planes = [Image.fromarray(plane).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC) for plane in coarse]
-        picture = picture + np.stack([np.asarray(plane) for plane in planes], axis=-1)
-    image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+        canvas = canvas + np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     _shapes(rng, ImageDraw.Draw(image))
     return np.asarray(image)
 

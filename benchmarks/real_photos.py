@@ -22,7 +22,7 @@ from rounds import markdown, result_name
 
 from fer_deploy import Classifier
 from fer_deploy.errors import FerDeployError
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 FOLDERS = {"skimage": "data", "matplotlib": "mpl-data/sample_data"}
 SUFFIXES = (".png", ".jpg")
@@ -58,7 +58,7 @@ def main() -> None:
 def look(which: str) -> Iterator[Row]:
     """Looks at each picture with one detector, and tells what the classifier says of each box."""
     with Classifier.load(detector=which) as classifier:
-        for name, path in pictures():
+        for name, path in images():
             found = classifier.predict_faces(path)
             boxes = [
                 {
@@ -73,7 +73,7 @@ def look(which: str) -> Iterator[Row]:
             yield {"detector": detector, "picture": name, "faces": int(name in FACES), "boxes": boxes}
 
 
-def pictures() -> Iterator[tuple[str, Path]]:
+def images() -> Iterator[tuple[str, Path]]:
     """Names and places of the pictures that are installed."""
     for package, folder in FOLDERS.items():
         spec = find_spec(package)
@@ -92,9 +92,9 @@ def table(rows: list[Row]) -> str:
         right = [box for box in row["boxes"] if box["right"]]
         wrong = [box for box in row["boxes"] if not box["right"]]
         if row["faces"] or wrong:
-            told = ", ".join(f"{box['emotion']} (score {box['score']:.2f})" for box in right)
+            reported = ", ".join(f"{box['emotion']} (score {box['score']:.2f})" for box in right)
             scores = ", ".join(f"{box['score']:.2f}" for box in wrong)
-            lines.append([row["detector"], row["picture"], str(row["faces"]), told or "-", scores or "-"])
+            lines.append([row["detector"], row["picture"], str(row["faces"]), reported or "-", scores or "-"])
     for detector in dict.fromkeys(row["detector"] for row in rows):
         own = [row for row in rows if row["detector"] == detector]
         right, wrong = (sum(box["right"] == kind for row in own for box in row["boxes"]) for kind in (True, False))

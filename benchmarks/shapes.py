@@ -30,12 +30,12 @@ from protocol import Runner  # noqa: E402
 from rounds import markdown, rate, ratio, result_name  # noqa: E402
 from workers import matrix_peak  # noqa: E402
 
-from fer_deploy.backends.openvino_import import shared_core  # noqa: E402
+from fer_deploy.backends.openvino import shared_core  # noqa: E402
+from fer_deploy.data.probe import probe_images  # noqa: E402
 from fer_deploy.errors import FerDeployError, UsageError  # noqa: E402
-from fer_deploy.evaluation.probe import probe_images  # noqa: E402
-from fer_deploy.exporting.int8.qdq import CPU  # noqa: E402
-from fer_deploy.machine import machine_info  # noqa: E402
-from fer_deploy.toml_file import build, read_toml  # noqa: E402
+from fer_deploy.exporting.int8.graph import CPU  # noqa: E402
+from fer_deploy.system.machine import machine_info  # noqa: E402
+from fer_deploy.system.toml import build, read_toml  # noqa: E402
 from fer_deploy.training.recipe import Shape  # noqa: E402
 
 Row = dict[str, Any]
@@ -91,9 +91,9 @@ def make(shape: Shape, folder: Path) -> Row:
         ``parameters``, ``operations`` (per picture, the padding's zeros left out) and the path of the ``int8`` file.
     """
     from fer_deploy.exporting import onnx
+    from fer_deploy.exporting.export_recipe import Quantisation
     from fer_deploy.exporting.int8.quantise import quantise
-    from fer_deploy.exporting.recipe import Quantisation
-    from fer_deploy.exporting.toolchain import import_toolchain
+    from fer_deploy.exporting.onnx import import_toolchain
     from fer_deploy.training.model import build_model
 
     tools = import_toolchain()
@@ -117,15 +117,15 @@ def runner(path: str) -> Runner:
     }  # else bf16 beside int8 where there is AMX
     model = shared_core().compile_model(path, "CPU", hints)
     queue = openvino.AsyncInferQueue(model, 2 * model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-    pictures = np.tile(probe_images(), (4, 1, 1, 1))[:256]
+    images = np.tile(probe_images(), (4, 1, 1, 1))[:256]
 
     def timed(seconds: float, batch: int) -> tuple[float, float]:
-        images, count, begun = pictures[:batch], 0, time.perf_counter()
-        while not count or time.perf_counter() < begun + seconds:
-            queue.start_async({0: images}, share_inputs=True)
-            count += len(images)
+        part, count, started = images[:batch], 0, time.perf_counter()
+        while not count or time.perf_counter() < started + seconds:
+            queue.start_async({0: part}, share_inputs=True)
+            count += len(part)
         queue.wait_all()
-        return count, time.perf_counter() - begun
+        return count, time.perf_counter() - started
 
     return Runner(batches=(32, 64, 128), timed=timed)
 

@@ -22,7 +22,7 @@ import av
 from memory import SAMPLES, peak
 from PIL import Image
 
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 FPS = 10
 KEY_EVERY = 600  # pictures; the fewer whole ones, the sooner it is written
@@ -36,9 +36,9 @@ def encode(path: Path, seconds: int, size: tuple[int, int]) -> Path:
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for n in range(seconds * FPS):
-            picture = Image.new("RGB", size, (90, 110, 130))
-            picture.paste(face, (4 * n % (size[0] - face.width), size[1] // 4))
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+            image = Image.new("RGB", size, (90, 110, 130))
+            image.paste(face, (4 * n % (size[0] - face.width), size[1] // 4))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode(None))
     return path
 
@@ -70,8 +70,8 @@ def main() -> int:
         print(json.dumps({"schema": 1, "machine": machine_info(), "rows": rows}))
     else:
         for row in rows:
-            told = f"{row['peak_mib']:.0f} MiB, {row['n']} rows in {row['seconds']:.1f} s"
-            print(f"{row['length_s']:6} s of {row['size']}: {told}")
+            reported = f"{row['peak_mib']:.0f} MiB, {row['n']} rows in {row['seconds']:.1f} s"
+            print(f"{row['length_s']:6} s of {row['size']}: {reported}")
     return int(more > options.most)
 
 

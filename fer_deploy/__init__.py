@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_deploy.bundle import Bundle
+    from fer_deploy.api import Classifier, Prediction
+    from fer_deploy.bundle.manifest import Bundle
     from fer_deploy.errors import FerDeployError
-    from fer_deploy.inference.classifier import Classifier, Prediction
     from fer_deploy.labels import LABELS
 
 __version__ = "0.1.0"
@@ -16,10 +16,10 @@ __all__ = ["LABELS", "Bundle", "Classifier", "FerDeployError", "Prediction", "__
 
 _HOMES = {
     "LABELS": "fer_deploy.labels",
-    "Bundle": "fer_deploy.bundle",
-    "Classifier": "fer_deploy.inference.classifier",
+    "Bundle": "fer_deploy.bundle.manifest",
+    "Classifier": "fer_deploy.api",
     "FerDeployError": "fer_deploy.errors",
-    "Prediction": "fer_deploy.inference.classifier",
+    "Prediction": "fer_deploy.api",
 }
 
 

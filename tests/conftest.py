@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_deploy.bundle import Bundle
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.faces import fetched
-from fer_deploy.faces.centerface import CenterFace, is_installed
-from fer_deploy.faces.search import TwoLooks
-from fer_deploy.faces.yunet import YuNet
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.data.probe import probe_images
+from fer_deploy.faces import catalogue
+from fer_deploy.faces.detector import TwoStageDetector
+from fer_deploy.faces.networks import CenterFace, YuNet, is_installed
 
 # before anything imports Keras: export and the tiny model need this backend, and a process has one only
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-YUNET_PATH = Path(os.environ.get("FER_DEPLOY_YUNET") or fetched.YUNET.path)  # before the next fixture
+YUNET_PATH = Path(os.environ.get("FER_DEPLOY_YUNET") or catalogue.YUNET.path)  # before the next fixture
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,7 +70,7 @@ def tiny_bundle(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory)
     """A bundle of the tiny model, made by the real exporter. Tests that change its files work on a copy."""
     for package in ("tf2onnx", "onnx", "onnxslim"):
         pytest.importorskip(package, reason=f"{package} is not installed: pip install 'fer-deploy[export]'")
-    from fer_deploy.exporting import export_bundle
+    from fer_deploy.exporting.exporter import export_bundle
 
     return export_bundle(tiny_model_path, tmp_path_factory.mktemp("bundles") / "tiny", name="tiny")
 
@@ -87,19 +86,19 @@ def astronaut() -> Any:
 
 
 @pytest.fixture(scope="session")
-def detector() -> TwoLooks:
+def detector() -> TwoStageDetector:
     """The real one."""
     if not is_installed():
         pytest.skip("CenterFace is not installed: pip install 'fer-deploy[faces]'")
-    return TwoLooks(CenterFace.installed())
+    return TwoStageDetector(CenterFace.installed())
 
 
 @pytest.fixture(scope="session")
-def yunet() -> TwoLooks:
+def yunet() -> TwoStageDetector:
     """The real one."""
     if not YUNET_PATH.is_file():
         pytest.skip("no YuNet: fer-deploy fetch yunet, or set FER_DEPLOY_YUNET to its file")
-    return TwoLooks(YuNet(YUNET_PATH.read_bytes()))
+    return TwoStageDetector(YuNet(YUNET_PATH.read_bytes()))
 
 
 @pytest.fixture(scope="session")

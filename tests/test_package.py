@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import fer_deploy
-from fer_deploy.bundle import ASSETS, Bundle
+from fer_deploy.bundle.manifest import ASSETS, Bundle
 
 ROOT = Path(__file__).parents[1]
 LIGHT_IMPORTS = runpy.run_path(str(Path(__file__).with_name("light_imports.py")))

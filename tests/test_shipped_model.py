@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import ASSETS, Bundle
-from fer_deploy.data import load_fer2013
+from fer_deploy.bundle.manifest import ASSETS, Bundle
+from fer_deploy.bundle.reference_predictions import fingerprint, read_outputs
+from fer_deploy.bundle.shipped import shipped_names
 from fer_deploy.data.fer2013 import Fer2013, Partition
-from fer_deploy.evaluation.keras_outputs import fingerprint, read_outputs
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.labels import LABELS
-from fer_deploy.shipped import shipped_names
 
 ROOT = Path(__file__).parents[1]
 CARD = ROOT / "train/MODEL_CARD.md"
@@ -60,7 +60,7 @@ def test_it_has_every_precision(bundle: Bundle) -> None:
 def test_its_int8_gives_the_same_answers_on_every_cpu(bundle: Bundle) -> None:
     """No sum of two products reaches 2^15, so that CPUs without VNNI do not saturate either."""
     onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
-    from fer_deploy.exporting.int8.qdq import check_weights
+    from fer_deploy.exporting.int8.graph import check_weights
 
     for precision in ("int8", "int8-trt"):
         check_weights(onnx.load_from_string(bundle.read("onnx", precision)), precision)

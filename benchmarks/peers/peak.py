@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fer_deploy.backends.openvino_import import shared_core
+from fer_deploy.backends.openvino import shared_core
 
 SHAPES: Final = ((1024, 32, 1, 8), (1024, 16, 1, 8), (2048, 32, 1, 3), (512, 24, 3, 3), (256, 24, 3, 4))
 """Channels, side, kernel and layers of what is tried. The fastest is the peak: which one that is depends on the CPU."""

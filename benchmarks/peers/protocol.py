@@ -47,14 +47,14 @@ class Runner:
         if self.timed is not None:
             return self.timed(seconds, batch)
         assert self.stream is not None
-        begun = time.perf_counter()
-        n = sum(len(answer) for answer in self.stream(self._slices(batch, begun + seconds), batch))
-        return n, time.perf_counter() - begun
+        started = time.perf_counter()
+        n = sum(len(prediction) for prediction in self.stream(self._slices(batch, started + seconds), batch))
+        return n, time.perf_counter() - started
 
-    def answers(self, batch: int) -> list[Any]:
+    def predictions(self, batch: int) -> list[Any]:
         """Gives every picture's probabilities once."""
         assert self.stream is not None
-        return [row for answer in self.stream(self._slices(batch, None), batch) for row in answer]
+        return [row for prediction in self.stream(self._slices(batch, None), batch) for row in prediction]
 
     def _slices(self, batch: int, stop: float | None) -> Iterator[Any]:
         """Cuts the pictures into full batches until the time is over (at least one), or into all once."""
@@ -89,7 +89,7 @@ def serve(load: Callable[[], Runner]) -> None:
             elif command == "answers":
                 import numpy as np
 
-                found = np.asarray(runner.answers(batch), np.float32)
+                found = np.asarray(runner.predictions(batch), np.float32)
                 np.save(value, found)
                 _say(out, {"n": len(found)})
             else:
@@ -129,7 +129,7 @@ class Worker:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
             )
         try:
-            self.ready = self._answer()
+            self.ready = self._prediction()
         except WorkerError:
             self.close()
             raise
@@ -146,9 +146,9 @@ class Worker:
             self._process.stdin.flush()
         except OSError:
             raise WorkerError(self._end()) from None
-        return self._answer()
+        return self._prediction()
 
-    def _answer(self) -> dict[str, Any]:
+    def _prediction(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:

@@ -44,7 +44,7 @@ def _each(call: Callable[[Any], Any], batches: Iterable[Any], _: int) -> Iterabl
 
 def fer_deploy(precision: str, job: Job) -> Runner:
     from fer_deploy.backends.select import open_backend
-    from fer_deploy.bundle import Bundle
+    from fer_deploy.bundle.manifest import Bundle
 
     backend = open_backend(Bundle.load(job["bundle"]), "openvino", precision, "cpu")
     return Runner(_images(job), lambda batches, _: backend.run_stream(batches), BATCHES, versions=_versions("openvino"))
@@ -77,9 +77,9 @@ def keras_predict(_: str, job: Job) -> Runner:
     return Runner(_images(job), stream, LARGE, per_call=512, versions=_versions("keras", "tensorflow-cpu"))
 
 
-def onnxruntime_session(form: str, job: Job) -> Runner:
-    path = Path(job["files"]["fp32" if form == "quantise" else form])
-    if form == "quantise":
+def onnxruntime_session(variant: str, job: Job) -> Runner:
+    path = Path(job["files"]["fp32" if variant == "quantise" else variant])
+    if variant == "quantise":
         path = _quantised(path, job)
     call = _session(path)
     return Runner(_images(job), partial(_each, call), BATCHES, versions=_versions("onnxruntime"))
@@ -191,17 +191,17 @@ def matrix_peak(kind: str, job: Job) -> Runner:
 
     def timed(seconds: float, shape: int) -> tuple[float, float]:
         requests, operations = ready(shape)
-        count, begun = 0, time.perf_counter()
+        count, started = 0, time.perf_counter()
         for request in requests:
             request.start_async()
-        while time.perf_counter() < begun + seconds:
+        while time.perf_counter() < started + seconds:
             for request in requests:
                 request.wait()
                 count += 1
                 request.start_async()
         for request in requests:
             request.wait()
-        return operations * (count + len(requests)), time.perf_counter() - begun
+        return operations * (count + len(requests)), time.perf_counter() - started
 
     ready(0)  # a CPU without that type says so before anything is measured
     return Runner(batches=range(len(SHAPES)), versions=_versions("openvino"), timed=timed)

@@ -16,9 +16,9 @@ from PIL import Image
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import MissingDependencyError, UnavailableError
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -64,11 +64,11 @@ def opened(bundle: Bundle) -> Iterator[Callable[[str, str], Backend]]:
 def photo() -> Callable[[int, int], bytes]:
     """Returns a function that makes a JPEG of a size out of the sample photo, so that it has a photo's contents."""
     with Image.open(SAMPLES / "astronaut.jpg") as original:
-        picture = original.convert("RGB")
+        image = original.convert("RGB")
 
     def make(width: int, height: int) -> bytes:
         buffer = BytesIO()
-        picture.resize((width, height)).save(buffer, "JPEG", quality=90)
+        image.resize((width, height)).save(buffer, "JPEG", quality=90)
         return buffer.getvalue()
 
     return make

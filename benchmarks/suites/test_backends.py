@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fer_deploy.backends.base import Backend
 
-FORMS = (
+VARIANTS = (
     *(("openvino", precision) for precision in ("fp32", "bf16", "int8")),
     *(("onnx", precision) for precision in ("fp32", "int8")),
     ("keras", "fp32"),
@@ -21,7 +21,7 @@ FORMS = (
 STREAMED = 8  # batches in a stream
 
 
-@pytest.fixture(params=FORMS, ids="-".join)
+@pytest.fixture(params=VARIANTS, ids="-".join)
 def backend(request: pytest.FixtureRequest, benchmark: Any, opened: Callable[[str, str], Backend]) -> Backend:
     """Opens one form after the other; skips what cannot run here."""
     backend = opened(*request.param)
@@ -40,5 +40,5 @@ def test_call(benchmark: Any, backend: Backend, noise: NDArray[np.uint8], batch:
 def test_stream(benchmark: Any, backend: Backend, noise: NDArray[np.uint8], batch: int) -> None:
     benchmark.group = f"stream of {STREAMED} batches of {batch}"
     benchmark.extra_info["images"] = STREAMED * batch
-    answers = benchmark(lambda: list(backend.run_stream(noise[:batch] for _ in range(STREAMED))))
-    assert sum(map(len, answers)) == STREAMED * batch
+    predictions = benchmark(lambda: list(backend.run_stream(noise[:batch] for _ in range(STREAMED))))
+    assert sum(map(len, predictions)) == STREAMED * batch

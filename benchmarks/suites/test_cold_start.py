@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cold_start import BASELINES, INFER, commands
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 
 @pytest.mark.parametrize("what", [*BASELINES, INFER, "--help"])

@@ -13,9 +13,8 @@ import pytest
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.images.sources import Sources
-from fer_deploy.inference.run import run
-from fer_deploy.inference.sinks import table_sink
-from fer_deploy.inference.summary import Summary
+from fer_deploy.inference.run import Summary, run
+from fer_deploy.inference.sinks.text import table_sink
 
 BATCH = 64
 COUNTS = {"crops": 10_000, "photos": 1_000}

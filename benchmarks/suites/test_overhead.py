@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from fer_deploy import Classifier
 from fer_deploy.backends.base import Backend
-from fer_deploy.backends.openvino_import import shared_core
-from fer_deploy.bundle import Bundle
+from fer_deploy.backends.openvino import shared_core
+from fer_deploy.bundle.manifest import Bundle
 
 Images = NDArray[np.uint8]
 Bare = Callable[[Images], Any]
@@ -27,19 +27,19 @@ Bare = Callable[[Images], Any]
 def in_pairs(benchmark: Any, library: Callable[[], Any], bare: Callable[[], Any], rounds: int) -> tuple[Any, Any]:
     """Runs both in turns; gives the last answers of the library and of the bare runtime."""
     seconds: list[float] = []
-    answer: list[Any] = [None]
+    prediction: list[Any] = [None]
 
     def setup() -> None:
-        begun = time.perf_counter()
-        answer[0] = bare()
-        seconds.append(time.perf_counter() - begun)
+        started = time.perf_counter()
+        prediction[0] = bare()
+        seconds.append(time.perf_counter() - started)
 
     found = benchmark.pedantic(library, setup=setup, rounds=rounds, warmup_rounds=rounds // 10)
     if benchmark.stats is not None:
         counted = seconds[-rounds:]
         over = statistics.median(a - b for a, b in zip(benchmark.stats.stats.data, counted, strict=True))
         benchmark.extra_info.update(bare_median_s=statistics.median(counted), over_bare_s=over, bare_s=counted)
-    return found, answer[0]
+    return found, prediction[0]
 
 
 def bare_openvino(bundle: Bundle, precision: str, hint: str) -> Any:
@@ -59,7 +59,7 @@ def bare_call(runtime: str, bundle: Bundle, backend: Backend) -> Bare:
         return call
     import onnxruntime
 
-    from fer_deploy.backends.threads import usable_cores
+    from fer_deploy.system.machine import usable_cores
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_cores()
@@ -99,14 +99,14 @@ def test_stream(
     backend, images, count = opened("openvino", precision), noise[:64], 16
     model = bare_openvino(bundle, precision, "THROUGHPUT")
     queue = openvino.AsyncInferQueue(model, 2 * model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-    answers: dict[int, Any] = {}
-    queue.set_callback(lambda request, n: answers.update({n: request.get_output_tensor(0).data.copy()}))
+    predictions: dict[int, Any] = {}
+    queue.set_callback(lambda request, n: predictions.update({n: request.get_output_tensor(0).data.copy()}))
 
     def bare() -> Any:
         for n in range(count):
             queue.start_async({0: images}, n, share_inputs=True)
         queue.wait_all()
-        return answers[count - 1]
+        return predictions[count - 1]
 
     benchmark.group = "overhead of a stream"
     ours, theirs = in_pairs(benchmark, lambda: list(backend.run_stream(images for _ in range(count))), bare, rounds=20)

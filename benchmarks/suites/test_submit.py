@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fer_deploy import Classifier
 from fer_deploy.backends.base import Backend
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
 
 Images = NDArray[np.uint8]
 ROUNDS = 7
@@ -37,26 +37,26 @@ def test_submit(
     outstanding: int,
 ) -> None:
     classifier = Classifier(opened("openvino", precision))
-    pictures = np.concatenate([noise, noise]) if benchmark.enabled else noise[:64]
+    images = np.concatenate([noise, noise]) if benchmark.enabled else noise[:64]
     batches: list[float] = []
-    answers: dict[int, tuple[float, ...]] = {}
+    predictions: dict[int, tuple[float, ...]] = {}
 
     def in_batches() -> None:
-        begun = time.perf_counter()
-        classifier.predict(pictures, batch_size=64)
-        batches.append(time.perf_counter() - begun)
+        started = time.perf_counter()
+        classifier.predict(images, batch_size=64)
+        batches.append(time.perf_counter() - started)
 
     def client(first: int) -> None:
         waiting: deque[tuple[int, Future[Prediction]]] = deque()
-        for n in range(first, len(pictures), threads):
+        for n in range(first, len(images), threads):
             if len(waiting) == outstanding:
                 take(*waiting.popleft())
-            waiting.append((n, classifier.submit(pictures[n])))
+            waiting.append((n, classifier.submit(images[n])))
         for n, future in waiting:
             take(n, future)
 
     def take(n: int, future: Future[Prediction]) -> None:
-        answers[n] = future.result().probabilities
+        predictions[n] = future.result().probabilities
 
     def from_threads() -> None:
         clients = [threading.Thread(target=client, args=(n,)) for n in range(threads)]
@@ -70,5 +70,5 @@ def test_submit(
     if benchmark.stats is not None:
         found = [a / b for a, b in zip(batches[-ROUNDS:], benchmark.stats.stats.data, strict=True)]
         benchmark.extra_info.update(of_batches=statistics.median(found), batches_s=batches[-ROUNDS:])
-    whole = [answers[n] for n in range(len(pictures))]
-    np.testing.assert_allclose(whole, classifier.predict(pictures).probabilities, atol=1e-5)
+    whole = [predictions[n] for n in range(len(images))]
+    np.testing.assert_allclose(whole, classifier.predict(images).probabilities, atol=1e-5)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError, FerDeployError, MissingDependencyError, ModelError, one_line
 from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
 
@@ -21,7 +21,7 @@ Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
 
-class Settings(NamedTuple):
+class BackendSettings(NamedTuple):
     """How a runtime is used where the user does not say; None is what the backend takes by itself.
 
     Args:
@@ -85,7 +85,7 @@ class Backend(ABC):
         self.precision = precision
         self.device = device
         self.threads = threads
-        self.settings = Settings()
+        self.settings = BackendSettings()
         self.effective = ""
         self.runtime = ""
         self.gpu = ""
@@ -186,7 +186,7 @@ class Backend(ABC):
         for batch in batches:
             yield self.run(batch)
 
-    def run_beside(self, batch: Images) -> Probabilities:
+    def run_concurrent(self, batch: Images) -> Probabilities:
         """Does what ``run`` does; a runtime that needs other settings when several threads run batches overrides it."""
         return self.run(batch)
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
-from fer_deploy.backends.quiet import quiet
+from fer_deploy.bundle.keras_file import check_weights
 from fer_deploy.errors import BackendError
-from fer_deploy.keras_file import check_weights
+from fer_deploy.system.quiet import quiet
 
 _EFFECTIVE = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 

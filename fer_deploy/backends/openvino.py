@@ -1,18 +1,39 @@
-"""OpenVINO: the ONNX files of a bundle on the CPU. The default, and mostly the fastest."""
+"""Imports OpenVINO without its converter of models, which we never call.
+
+``import openvino`` brings ``openvino.tools.ovc`` along: it takes as long as all the rest of the package together, and
+reports the import to its maker over the network. Without it OpenVINO is whole but for ``openvino.convert_model``,
+which still works for whoever asks for it: it is imported then.
+
+Compiled OpenVINO models in the user's cache folder: starting takes a fraction of the time from the second run on.
+
+OpenVINO's own cache (``CACHE_DIR``) is not used: it runs a damaged blob without noticing (seen: wrong probabilities),
+and reads ONNX before it looks. The blobs lie in our own cache (``blob_cache``), where each carries its hash.
+
+OpenVINO: the ONNX files of a bundle on the CPU. The default, and mostly the fastest.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import sys
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
+from importlib import import_module
+from io import BytesIO
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, Final
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
-from fer_deploy.backends.openvino_cache import compile_cached
-from fer_deploy.backends.openvino_import import import_openvino, shared_core
 from fer_deploy.errors import BackendError, UnavailableError
+from fer_deploy.system.files import cache_folder, load_blob, store_blob
 
+_CONVERTER: Final = "openvino.tools.ovc"
+_lock = threading.Lock()
+_cores: dict[int, Any] = {}
 _HINTS: Final = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
 """Always given: left to itself OpenVINO computes in bf16 wherever the CPU can. An fp16 file is computed in fp32."""
 _PER_STREAM: Final = 8
@@ -20,6 +41,92 @@ _PER_STREAM: Final = 8
 of them fill the gaps in which Python does not get its turn (two cores, folders of small pictures: 12 % faster)."""
 _COMPUTING: Final = ("Convolution", "FullyConnected", "MatMul")
 _TYPES: Final = {"u8": "uint8", "f32": "float32"}
+
+
+def import_openvino() -> Any:
+    """Returns the module ``openvino``, imported without its converter unless it is there already.
+
+    Raises:
+        ModuleNotFoundError: It is not installed.
+    """
+    with _lock:
+        if "openvino" in sys.modules or _CONVERTER in sys.modules:
+            return import_module("openvino")
+        sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # Python's own way to say: not to be imported
+        try:
+            openvino = import_module("openvino")
+        finally:
+            del sys.modules[_CONVERTER]
+    if not hasattr(openvino, "convert_model"):
+        openvino.__dict__["__getattr__"] = _later
+    return openvino
+
+
+def shared_core() -> Any:
+    """Returns the ``openvino.Core`` of this process, made once and never freed.
+
+    Each Core sets an alternate stack for the thread's signal handlers, and sets back the one before when it goes. Of
+    two that go in the order in which they came the second sets back the first one's, which is no more: the next signal
+    (an interrupt, a timer) then ends the process. A forked process gets a Core of its own: it has none of the threads.
+
+    Raises:
+        ModuleNotFoundError: OpenVINO is not installed.
+    """
+    openvino = import_openvino()
+    with _lock:
+        if os.getpid() not in _cores:
+            _cores[os.getpid()] = openvino.Core()
+        return _cores[os.getpid()]
+
+
+def _later(name: str) -> Any:
+    """Gives ``openvino.convert_model`` to who asks for it (PEP 562)."""
+    if name == "convert_model":
+        return import_module(_CONVERTER).convert_model
+    raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+
+
+def compile_cached(
+    core: Any,
+    model: bytes,
+    config: Mapping[str, str],
+    folder: Path | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> Any:
+    """Compiles an ONNX model for the CPU, or takes it from the cache.
+
+    Args:
+        core: The ``openvino.Core``.
+        model: The ONNX file's content.
+        config: OpenVINO's properties for the compilation.
+        folder: The cache; ``None`` for the user's.
+        shape: What its one input shall take, -1 where any size will do; ``None`` for what the file says.
+
+    Returns:
+        An ``openvino.CompiledModel``. A cache that cannot be read or written changes nothing but the time.
+    """
+    types = import_openvino().Type
+    types(types.f32.to_dtype())  # makes tables, at whose first use two threads would wait for each other (2026.4: ever)
+    path = (folder or cache_folder("openvino")) / f"{_key(core, model, config, shape)}.blob"
+    blob = load_blob(path)
+    if blob is not None:
+        with suppress(RuntimeError):  # made by another build of OpenVINO under the same version: made again
+            return core.import_model(BytesIO(blob), "CPU", dict(config))
+    read = core.read_model(model)
+    if shape is not None:
+        read.reshape(list(shape))
+    compiled = core.compile_model(read, "CPU", dict(config))
+    with suppress(OSError):
+        store_blob(path, compiled.export_model().getvalue())
+    return compiled
+
+
+def _key(core: Any, model: bytes, config: Mapping[str, str], shape: tuple[int, ...] | None) -> str:
+    """Hashes all that a compiled model depends on; the CPU by what it can, since its name can be as good as none."""
+    cpu = [str(core.get_property("CPU", key)) for key in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    facts = [import_openvino().__version__, *cpu, str(os.cpu_count()), str(sorted(config.items())), str(len(model))]
+    facts += [] if shape is None else [str(shape)]
+    return hashlib.sha256("\n".join(facts).encode() + model).hexdigest()
 
 
 class OpenVinoBackend(Backend):
@@ -73,7 +180,7 @@ class OpenVinoBackend(Backend):
         idle.append(request)
         return result
 
-    def run_beside(self, batch: Images) -> Probabilities:
+    def run_concurrent(self, batch: Images) -> Probabilities:
         """Leaves the other cores to the batches of other threads."""
         self._check(batch)
         with self._explained(f"failed on a batch of {len(batch)}"):

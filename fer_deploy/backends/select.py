@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from fer_deploy.backends.base import Backend, Settings
+from fer_deploy.backends.base import Backend, BackendSettings
 from fer_deploy.backends.registry import BACKENDS, MEASURING, backend_class
-from fer_deploy.backends.threads import usable_cores
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.bundle.records import Record, Tuned
+from fer_deploy.bundle.store import recorded, tuned_for
 from fer_deploy.errors import UsageError
-from fer_deploy.gpus import gpu_names
-from fer_deploy.machine import cpu_class, cpu_flags
-from fer_deploy.records import Record, recorded
-from fer_deploy.tuning import Tuned, tuned_for
+from fer_deploy.system.gpus import gpu_names
+from fer_deploy.system.machine import cpu_class, cpu_flags, usable_cores
 
 AUTO = "auto"
 _ORDER: Final = ("openvino", "onnx", "trt", "keras")
 """Which backend is taken where nothing was measured; OpenVINO is what every installation has."""
 
 
-class Choice(NamedTuple):
+class BackendChoice(NamedTuple):
     """Names that ``open_backend`` takes as they are."""
 
     backend: str
@@ -30,11 +29,11 @@ class Choice(NamedTuple):
 class Decision(NamedTuple):
     """A choice and why it was made, for people to read."""
 
-    choice: Choice
+    choice: BackendChoice
     reason: str
 
 
-def choose(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: str = AUTO) -> Choice:
+def choose(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: str = AUTO) -> BackendChoice:
     """Fills in what was left open; see ``decide``."""
     return decide(bundle, backend, precision, device).choice
 
@@ -53,14 +52,16 @@ def decide(bundle: Bundle, backend: str = AUTO, precision: str = AUTO, device: s
         raise UsageError(f"The {backend} backend computes nothing: it is for fer-deploy bench alone")
     if backend != AUTO:
         precision = backend_class(backend).aliases.get(precision, precision)
-    asked = Choice(backend, precision, device)
+    asked = BackendChoice(backend, precision, device)
     if AUTO not in asked:
         return Decision(asked, "as asked for")
     records = recorded(bundle)
     fitting = [record for record in _passed(records) if _fits(record, asked) and _is_here(record)]
     if fitting:
         best = max(fitting, key=lambda record: record.images_per_s)
-        return Decision(Choice(best.backend, best.precision, best.device), _why(best, len({_form(r) for r in fitting})))
+        return Decision(
+            BackendChoice(best.backend, best.precision, best.device), _why(best, len({_variant(r) for r in fitting}))
+        )
     return _unmeasured(bundle, records, asked)
 
 
@@ -77,17 +78,17 @@ def open_backend(
     With ``tta="flip"`` it answers with the mean of what it gives for a picture and for its mirror image.
     """
     if tta is not None:
-        from fer_deploy.backends.mirrored import check_tta, with_tta
+        from fer_deploy.backends.tta import check_tta, with_tta
 
         check_tta(tta)
         return with_tta(open_backend(bundle, backend, precision, device, threads), tta)
     choice = choose(bundle, backend, precision, device)
     opened = backend_class(choice.backend)(bundle, choice.precision, choice.device, threads)
-    opened.settings = settle(bundle, choice, threads)
+    opened.settings = tuned_settings(bundle, choice, threads)
     return opened.open()
 
 
-def settle(bundle: Bundle, choice: Choice, threads: int | None = None) -> Settings:
+def tuned_settings(bundle: Bundle, choice: BackendChoice, threads: int | None = None) -> BackendSettings:
     """Gives the settings that ``bench --tune`` found for a form on such a machine; none where it found none.
 
     Args:
@@ -97,26 +98,26 @@ def settle(bundle: Bundle, choice: Choice, threads: int | None = None) -> Settin
     """
     tuned = _tuned(bundle, choice)
     if tuned is None:
-        return Settings()
+        return BackendSettings()
     if threads not in (None, tuned.threads):
-        return Settings(batch=tuned.batch)
-    return Settings(tuned.threads or None, tuned.streams or None, tuned.batch)
+        return BackendSettings(batch=tuned.batch)
+    return BackendSettings(tuned.threads or None, tuned.streams or None, tuned.batch)
 
 
-def tell_settings(bundle: Bundle, choice: Choice) -> str:
+def describe_settings(bundle: Bundle, choice: BackendChoice) -> str:
     """Words what ``settle`` gives and why, on one line."""
-    settings = settle(bundle, choice)
-    told = f"batch {settings.batch or backend_class(choice.backend).default_batch}"
+    settings = tuned_settings(bundle, choice)
+    reported = f"batch {settings.batch or backend_class(choice.backend).default_batch}"
     for name, count in (("streams", settings.streams), ("threads", settings.threads)):
-        told += f", {name} {count or 'as the runtime sets'}"
+        reported += f", {name} {count or 'as the runtime sets'}"
     tuned = _tuned(bundle, choice)
     if tuned is None:
-        return f"{told}: not tuned on such a machine; run: fer-deploy bench --tune"
+        return f"{reported}: not tuned on such a machine; run: fer-deploy bench --tune"
     where = f"{tuned.machine} with {tuned.cores} cores" if tuned.device == "cpu" else tuned.machine
-    return f"{told}: tuned on {where}, {tuned.gain:.2f} times as fast as untuned"
+    return f"{reported}: tuned on {where}, {tuned.gain:.2f} times as fast as untuned"
 
 
-def _tuned(bundle: Bundle, choice: Choice) -> Tuned | None:
+def _tuned(bundle: Bundle, choice: BackendChoice) -> Tuned | None:
     """Finds the record of a form on such a machine; on a GPU the number of cores does not matter."""
     fitting = [tuned for tuned in tuned_for(bundle) if (tuned.backend, tuned.precision, tuned.device) == choice]
     if not fitting:
@@ -127,17 +128,17 @@ def _tuned(bundle: Bundle, choice: Choice) -> Tuned | None:
     return next((tuned for tuned in fitting if (tuned.machine, tuned.cores) == here), None)
 
 
-def _form(record: Record) -> tuple[str, str, str, str]:
+def _variant(record: Record) -> tuple[str, str, str, str]:
     return (record.backend, record.precision, record.device, record.machine)
 
 
 def _passed(records: tuple[Record, ...]) -> list[Record]:
     """Takes what passed on every split that it was measured on."""
-    failed = {_form(record) for record in records if record.status != "ok"}
-    return [record for record in records if _form(record) not in failed and not record.simulated]
+    failed = {_variant(record) for record in records if record.status != "ok"}
+    return [record for record in records if _variant(record) not in failed and not record.simulated]
 
 
-def _fits(record: Record, asked: Choice) -> bool:
+def _fits(record: Record, asked: BackendChoice) -> bool:
     """Tells whether a record is of something that exists and that the request leaves open."""
     if record.backend not in BACKENDS:
         return False
@@ -159,7 +160,7 @@ def _why(best: Record, count: int) -> str:
     return f"the fastest of {count} verified on {where}: {speed}" if count > 1 else f"verified on {where}: {speed}"
 
 
-def _unmeasured(bundle: Bundle, records: tuple[Record, ...], asked: Choice) -> Decision:
+def _unmeasured(bundle: Bundle, records: tuple[Record, ...], asked: BackendChoice) -> Decision:
     """Decides where no record is of such a machine."""
     reason = "nothing is verified on such a machine; run: fer-deploy verify --record"
     backend = _backend_for(bundle, asked) if asked.backend == AUTO else asked.backend
@@ -171,16 +172,16 @@ def _unmeasured(bundle: Bundle, records: tuple[Record, ...], asked: Choice) -> D
             precision = "int8"
             reason = f"int8 was verified on {', '.join(others)} and answers alike on every CPU; {reason}"
     device = backend_class(backend).devices[0] if asked.device == AUTO else asked.device
-    return Decision(Choice(backend, precision, device), reason)
+    return Decision(BackendChoice(backend, precision, device), reason)
 
 
 def _vouching(records: tuple[Record, ...]) -> list[str]:
     """Lists the classes of CPU on which OpenVINO's int8 passed; none if it failed on any."""
-    int8 = [record for record in records if _form(record)[:3] == ("openvino", "int8", "cpu")]
+    int8 = [record for record in records if _variant(record)[:3] == ("openvino", "int8", "cpu")]
     return sorted({record.machine for record in int8}) if all(record.status == "ok" for record in int8) else []
 
 
-def _backend_for(bundle: Bundle, asked: Choice) -> str:
+def _backend_for(bundle: Bundle, asked: BackendChoice) -> str:
     """Takes the first backend that has what was asked for and that the bundle has a file for, installed ones first."""
     formats = {artefact.format for artefact in bundle.artefacts}
     kinds = [backend_class(name) for name in _ORDER if name in BACKENDS]

@@ -13,15 +13,14 @@ import typer
 from fer_deploy.cli.options import BundleArgument, JsonOption, ThreadsOption
 from fer_deploy.cli.progress import stages
 from fer_deploy.errors import UsageError
-from fer_deploy.files import check_file, written_whole
+from fer_deploy.system.files import check_file, written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.evaluation.forms import Selection
-    from fer_deploy.evaluation.speed_file import Result
-    from fer_deploy.evaluation.speed_rows import SpeedRow
+    from fer_deploy.benchmark.results import Result, SpeedRow
+    from fer_deploy.bundle.manifest import Bundle
+    from fer_deploy.verification.variants import Selection
 
 
 BATCHES = "1,8,64,256"
@@ -93,8 +92,8 @@ def bench(
         _refuse("--tune", output=output, plot=plot, baseline=baseline, compare=compare, **given)
         run_tune(bundle, backend, precision, device, duration, as_json)
         return
-    from fer_deploy.evaluation.speed_diff import MAX_REGRESSION, check_baseline
-    from fer_deploy.evaluation.speed_file import as_result, dump, load_result
+    from fer_deploy.benchmark.compare import MAX_REGRESSION, check_baseline
+    from fer_deploy.benchmark.results import as_result, dump, load_result
 
     if compare is not None:
         _refuse("--compare", output=output, plot=plot, baseline=baseline, require=require or None)
@@ -102,12 +101,12 @@ def bench(
         return
     if max_regression is not None and baseline is None:
         raise UsageError("--max-regression needs --baseline or --compare")
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.cli.bench_table import print_tables
-    from fer_deploy.evaluation.bench import Settings
-    from fer_deploy.evaluation.bench import bench as run
-    from fer_deploy.evaluation.forms import NULL, select
-    from fer_deploy.machine import machine_info
+    from fer_deploy.benchmark.results import BenchSettings
+    from fer_deploy.benchmark.runner import bench as run
+    from fer_deploy.bundle.manifest import Bundle
+    from fer_deploy.cli.tables import print_bench
+    from fer_deploy.system.machine import machine_info
+    from fer_deploy.verification.variants import NULL, select
 
     loaded = Bundle.load(bundle)
     selection = select(backend, precision, require, extra=(NULL,))
@@ -118,11 +117,11 @@ def bench(
         check_file(output)
     batches = _batches(batch) + (_tuned_batches(loaded, selection, device) if batch == BATCHES else ())
     if plot:
-        from fer_deploy.evaluation.speed_plot import check_plot, draw_plot
+        from fer_deploy.benchmark.plot import check_plot, draw_plot
 
         check_plot(plot, loaded, selection)
     with stages() as progress:
-        settings = Settings(batches, _modes(mode), duration, device, threads, progress)
+        settings = BenchSettings(batches, _modes(mode), duration, device, threads, progress)
         rows = run(loaded, selection, settings)
     result = as_result(loaded, rows, settings)
     if output:
@@ -130,7 +129,7 @@ def bench(
     if as_json:
         print(dump(result))
     else:
-        print_tables(loaded.name, rows, settings)
+        print_bench(loaded.name, rows, settings)
     if plot:
         draw_plot(rows, plot, loaded.name)
     failures = _failures(selection, rows)
@@ -149,11 +148,13 @@ def _batches(text: str) -> tuple[int, ...]:
 def _tuned_batches(bundle: Bundle, selection: Selection, device: str) -> tuple[int, ...]:
     """Lists the batch sizes that --tune found for the selected forms on this machine."""
     from fer_deploy.backends.registry import BACKENDS, backend_class
-    from fer_deploy.backends.select import AUTO, Choice, settle
+    from fer_deploy.backends.select import AUTO, BackendChoice, tuned_settings
 
-    forms = [(form, backend_class(form.backend)) for form in selection.forms if form.backend in BACKENDS]
-    choices = [Choice(*form, kind.devices[0] if device == AUTO else device) for form, kind in forms]
-    return tuple(batch for choice in choices if (batch := settle(bundle, choice).batch))
+    variants = [
+        (variant, backend_class(variant.backend)) for variant in selection.variants if variant.backend in BACKENDS
+    ]
+    choices = [BackendChoice(*variant, kind.devices[0] if device == AUTO else device) for variant, kind in variants]
+    return tuple(batch for choice in choices if (batch := tuned_settings(bundle, choice).batch))
 
 
 def _modes(mode: Mode) -> tuple[str, ...]:
@@ -167,16 +168,16 @@ def _write(output: Path, text: str) -> None:
 
 def _failures(selection: Selection, rows: Sequence[SpeedRow]) -> list[str]:
     """Gives a line for each form that should have run and did not."""
-    failures = [f"{row.form}: {row.reason}" for row in rows if row.status == "failed"]
+    failures = [f"{row.variant}: {row.reason}" for row in rows if row.status == "failed"]
     for row in rows:
-        if row.status == "skipped" and row.form in selection.required:
-            failures.append(f"{row.form} is required and did not run: {row.reason}")
+        if row.status == "skipped" and row.variant in selection.required:
+            failures.append(f"{row.variant} is required and did not run: {row.reason}")
     return failures
 
 
 def _regressions(old: Result, new: Result, max_percent: float) -> list[str]:
     """Holds a run to an earlier one; what cannot be compared is told on stderr."""
-    from fer_deploy.evaluation.speed_diff import difference
+    from fer_deploy.benchmark.compare import difference
 
     found = difference(old, new)
     missing = [f"not compared, since it did not run: {key}" for key in found.only_old]
@@ -193,9 +194,9 @@ def _refuse(by: str, **given: object) -> None:
 
 
 def _compare(old: Result, new: Result, max_regression: float | None, as_json: bool) -> None:
-    from fer_deploy.cli.bench_table import print_difference
-    from fer_deploy.evaluation.speed_diff import difference
-    from fer_deploy.machine import machine_info
+    from fer_deploy.benchmark.compare import difference
+    from fer_deploy.cli.tables import print_difference
+    from fer_deploy.system.machine import machine_info
 
     found = difference(old, new)
     failures = [] if max_regression is None else found.regressions(max_regression)

@@ -40,7 +40,7 @@ def info(path: DataArgument, as_json: JsonOption = False, skip_bad: SkipBadOptio
 
     found = inspect(_load(path, skip_bad))
     if as_json:
-        from fer_deploy.machine import machine_info
+        from fer_deploy.system.machine import machine_info
 
         print(json.dumps({"schema": 1, "machine": machine_info(), **found.to_json()}, indent=2))
         return
@@ -51,7 +51,7 @@ def info(path: DataArgument, as_json: JsonOption = False, skip_bad: SkipBadOptio
 def convert(
     source: DataArgument,
     target: Annotated[Path, typer.Argument(help="Where to write; its name tells the form unless --form does.")],
-    form: Annotated[
+    data_format: Annotated[
         str | None,
         typer.Option("--form", help="folder, zip, csv, csv.gz, csv.zip, icml.csv, icml.csv.gz or icml.csv.zip."),
     ] = None,
@@ -75,17 +75,16 @@ def convert(
 
       fer-deploy data convert pictures/ old-script.csv --no-names
     """
+    from fer_deploy.data.convert import check_target, guess_data_format
     from fer_deploy.data.convert import convert as write
-    from fer_deploy.data.convert import guess_form
-    from fer_deploy.data.target import check_target
 
-    form = form or guess_form(target)
-    check_target(target, folder=form == "folder", overwrite=overwrite)
+    data_format = data_format or guess_data_format(target)
+    check_target(target, folder=data_format == "folder", overwrite=overwrite)
     data = _load(source, skip_bad)
     with progress_bar(f"Writing {target.name}") as progress:
-        write(data, target, form=form, overwrite=overwrite, names=names, progress=progress)
+        write(data, target, data_format=data_format, overwrite=overwrite, names=names, progress=progress)
     count = sum(len(partition) for partition in data.partitions.values())
-    print(f"{target}: {count:,} pictures as {form}{_left_out(data)}")
+    print(f"{target}: {count:,} pictures as {data_format}{_left_out(data)}")
 
 
 @app.command()
@@ -110,9 +109,9 @@ def preview(
       fer-deploy data preview fer2013.zip --output test.png --partition Test --per-class 20 --seed 7
     """
     from fer_deploy.data.fer2013 import PARTITIONS
-    from fer_deploy.data.preview import check_output, draw_preview, save_picture
+    from fer_deploy.data.preview import check_output, draw_preview, save_image
     from fer_deploy.errors import UsageError
-    from fer_deploy.files import check_file
+    from fer_deploy.system.files import check_file
 
     if partition not in PARTITIONS:
         raise UsageError(f"The partition {partition!r} is unknown; it must be one of {', '.join(PARTITIONS)}")
@@ -120,12 +119,12 @@ def preview(
     check_file(output)
     data = _load(path, skip_bad)
     title = f"{path.name}, {partition}, seed {seed}"
-    save_picture(draw_preview(data.partition(partition), title, per_class=per_class, seed=seed), output)
+    save_image(draw_preview(data.partition(partition), title, per_class=per_class, seed=seed), output)
     print(f"{output}: {per_class} pictures per class of {partition}{_left_out(data)}")
 
 
 def _load(path: Path, skip_bad: bool) -> Fer2013:
-    from fer_deploy.data.reader import load_fer2013
+    from fer_deploy.data.fer2013_reader import load_fer2013
 
     with progress_bar(f"Reading {path.name}") as progress:
         return load_fer2013(path, skip_bad=skip_bad, progress=progress)
@@ -169,7 +168,7 @@ def _table(found: Inspection) -> Table:
     rows = found.rows()
     keys = list(found.counts)
     sums = [sum(int(row[key]) for key in keys) for row in rows]
-    table = Table(title=escape(f"{found.data.source} ({found.data.form})"), title_justify="left")
+    table = Table(title=escape(f"{found.data.source} ({found.data.data_format})"), title_justify="left")
     table.add_column("class")
     for name in (*keys, "share"):
         table.add_column(name, justify="right")

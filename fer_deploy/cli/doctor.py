@@ -14,9 +14,8 @@ from fer_deploy.cli.progress import steps
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fer_deploy.backends.diagnosis import Tried
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.evaluation.checkup import Checkup
+    from fer_deploy.bundle.manifest import Bundle
+    from fer_deploy.verification.checkup import Checkup, TrialResult
 
 _NO_VNNI = ("avx512", "avx2", "other")
 
@@ -47,8 +46,8 @@ def doctor(
 
       fer-deploy doctor bundle/ --json > doctor.json
     """
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.evaluation.checkup import check_up, parse_wanted
+    from fer_deploy.bundle.manifest import Bundle
+    from fer_deploy.verification.checkup import check_up, parse_wanted
 
     wanted = parse_wanted(require)
     loaded = Bundle.load(option or bundle)
@@ -68,7 +67,7 @@ def doctor(
 def _print(found: Checkup, bundle: Bundle) -> None:
     from rich.console import Console
 
-    from fer_deploy.inference.summary import printable
+    from fer_deploy.inference.run import printable
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"CPU     {_cpu(found.machine)}")
@@ -83,8 +82,8 @@ def _print(found: Checkup, bundle: Bundle) -> None:
     for checked in found.checked:
         if checked.reason:
             tried = checked.tried
-            form = " ".join(filter(None, (tried.backend, tried.device, tried.precision)))
-            console.print(f"{form}: {printable(checked.reason)}")
+            variant = " ".join(filter(None, (tried.backend, tried.device, tried.precision)))
+            console.print(f"{variant}: {printable(checked.reason)}")
     choice = found.decision.choice
     console.print(f"auto takes {choice.backend} {choice.precision} on {choice.device}: {found.decision.reason}")
     console.print(f"with {found.settings}")
@@ -94,7 +93,7 @@ def _print(found: Checkup, bundle: Bundle) -> None:
 def _detectors() -> dict[str, str]:
     """Gives for each detector of faces why it is not there; nothing if it is."""
     from fer_deploy.errors import FerDeployError
-    from fer_deploy.faces.detectors import NAMES, choose
+    from fer_deploy.faces.catalogue import NAMES, choose
 
     found = {}
     for name in NAMES[1:]:
@@ -145,7 +144,7 @@ def _table(found: Checkup) -> Table:
     return table
 
 
-def _precision(tried: Tried) -> str:
+def _precision(tried: TrialResult) -> str:
     if tried.precision is None:
         return "-"
     computed = (
@@ -157,10 +156,10 @@ def _precision(tried: Tried) -> str:
 
 
 def _self_test(found: Checkup) -> str:
-    if found.ground is None:
-        return f"No self-test: {found.ground_reason}"
-    beside = {"recorded": "Keras's recorded answers", "keras": "Keras"}[found.ground]
+    if found.reference is None:
+        return f"No self-test: {found.reference_reason}"
+    beside = {"recorded": "Keras's recorded answers", "keras": "Keras"}[found.reference]
     return (
-        f"Self-test: {found.pictures} drawn pictures beside {beside}; no accuracy was measured, "
+        f"Self-test: {found.images} drawn pictures beside {beside}; no accuracy was measured, "
         "fer-deploy verify does that"
     )

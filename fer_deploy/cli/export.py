@@ -15,7 +15,7 @@ from fer_deploy.cli.options import JsonOption
 from fer_deploy.cli.progress import steps
 
 if TYPE_CHECKING:
-    from fer_deploy.bundle import Bundle
+    from fer_deploy.bundle.manifest import Bundle
 
 FOREIGN = "A network that others trained"
 
@@ -110,11 +110,11 @@ def export(
       --classes angry,disgust,fear,happy,sad,surprise,neutral
     """
     from fer_deploy.errors import UsageError
-    from fer_deploy.exporting import export_bundle
+    from fer_deploy.exporting.contract import model_contract
     from fer_deploy.exporting.engines import engine_step, parse_targets
-    from fer_deploy.exporting.foreign import foreign_contract
-    from fer_deploy.exporting.given import parse_precisions, with_count, with_target
-    from fer_deploy.exporting.recipe import Recipe, load_recipe
+    from fer_deploy.exporting.export_recipe import ExportRecipe, load_export_recipe
+    from fer_deploy.exporting.exporter import export_bundle
+    from fer_deploy.exporting.inputs import parse_precisions, with_count, with_target
 
     if target and not engine:
         raise UsageError("--target says what --engine builds for: give both")
@@ -123,10 +123,10 @@ def export(
         os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # the GPU must be seen, and is not TensorFlow's to fill
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # conversion and comparison run on the CPU
-    foreign = foreign_contract(
+    foreign = model_contract(
         network, input_size=input_size, channels=channels, scale=scale, classes=classes, logits=logits
     )
-    chosen = load_recipe(recipe) if recipe else Recipe()
+    chosen = load_export_recipe(recipe) if recipe else ExportRecipe()
     if fit_temperature:
         chosen = replace(chosen, fit_temperature=True)
     with steps() as report:
@@ -152,7 +152,7 @@ def export(
 
 def _as_json(bundle: Bundle) -> dict[str, Any]:
     """Makes the one object of ``--json``: a row per comparison, and the files."""
-    from fer_deploy.machine import machine_info
+    from fer_deploy.system.machine import machine_info
 
     rows = [
         {
@@ -186,8 +186,8 @@ def _as_json(bundle: Bundle) -> dict[str, Any]:
         }
         for a in bundle.artefacts
     ]
-    told = {"path": str(bundle.path), "name": bundle.name, "temperature": _temperature(bundle), "files": files}
-    return {"schema": 1, "machine": machine_info(), "rows": rows, "bundle": told}
+    reported = {"path": str(bundle.path), "name": bundle.name, "temperature": _temperature(bundle), "files": files}
+    return {"schema": 1, "machine": machine_info(), "rows": rows, "bundle": reported}
 
 
 def _temperature(bundle: Bundle) -> Any:
@@ -247,7 +247,7 @@ def _engine_lines(bundle: Bundle) -> list[str]:
         made = artefact.made_with
         if artefact.format == "engine":
             convolutions = made.get("built", {}).get("convolutions", {})
-            told = ", ".join(f"{n} convolutions {types}" for types, n in convolutions.items()) or "built"
-            lines.append(f"{artefact.file}: {told} ({made['runtime']} {made['version']}, {made['seconds']} s)")
+            reported = ", ".join(f"{n} convolutions {types}" for types, n in convolutions.items()) or "built"
+            lines.append(f"{artefact.file}: {reported} ({made['runtime']} {made['version']}, {made['seconds']} s)")
     commands = [line for a in bundle.artefacts for line in a.made_with.get("build_elsewhere", {}).values()]
     return [*lines, "", "The same engines elsewhere, in the bundle's folder:", *commands, ""]

@@ -14,7 +14,7 @@ from fer_deploy.cli.progress import late_bar
 from fer_deploy.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from fer_deploy.faces.fetched import Fetched
+    from fer_deploy.faces.catalogue import DownloadableModel
 
 
 def fetch(
@@ -44,12 +44,12 @@ def fetch(
 
       fer-deploy fetch yunet --url https://mirror.example/yunet.onnx --json
     """
-    from fer_deploy.faces.fetched import FETCHED
+    from fer_deploy.faces.catalogue import FETCHED
 
     if name is None:
         if url is not None or output is not None:
             raise UsageError(f"--url and --output are of one file: fer-deploy fetch {next(iter(FETCHED))}")
-        _tell([_row(each, each.url, each.path) for each in FETCHED.values()], as_json)
+        _report([_row(each, each.url, each.path) for each in FETCHED.values()], as_json)
         return
     if name not in FETCHED:
         raise UsageError(f"There is nothing called {name!r} to fetch; there is: {', '.join(FETCHED)}")
@@ -57,19 +57,19 @@ def fetch(
     target = _target(wanted, output)
     row = _row(wanted, url or wanted.url, target)
     if not as_json:
-        _tell([row], as_json)
+        _report([row], as_json)
     if not row["is_there"]:
         _download(wanted, row["url"], target, timeout)
     row |= {"fetched": not row["is_there"], "is_there": True}
     if as_json:
-        _tell([row], as_json)
+        _report([row], as_json)
     else:
         use = name if output is None else target
         done = "fetched" if row["fetched"] else "nothing to do, it is there already"
         print(f"{done}; use it with: fer-deploy infer photos/ --detector {use}")
 
 
-def _target(wanted: Fetched, output: Path | None) -> Path:
+def _target(wanted: DownloadableModel, output: Path | None) -> Path:
     if output is None:
         return wanted.path
     target = output / wanted.file_name if output.is_dir() else output
@@ -78,16 +78,16 @@ def _target(wanted: Fetched, output: Path | None) -> Path:
     return target
 
 
-def _is_right(wanted: Fetched, path: Path) -> bool:
+def _is_right(wanted: DownloadableModel, path: Path) -> bool:
     try:
         return not wanted.fault(path.read_bytes())
     except OSError:
         return False
 
 
-def _download(wanted: Fetched, url: str, target: Path, timeout_s: float) -> None:
-    from fer_deploy.download import download
+def _download(wanted: DownloadableModel, url: str, target: Path, timeout_s: float) -> None:
     from fer_deploy.errors import DownloadError
+    from fer_deploy.system.download import download
 
     try:
         with late_bar(wanted.name) as progress:
@@ -96,7 +96,7 @@ def _download(wanted: Fetched, url: str, target: Path, timeout_s: float) -> None
         raise DownloadError(f"{error}. --url takes another address; infer --detector takes the file itself") from error
 
 
-def _row(wanted: Fetched, url: str, target: Path) -> dict[str, Any]:
+def _row(wanted: DownloadableModel, url: str, target: Path) -> dict[str, Any]:
     return {
         "name": wanted.name,
         "what": wanted.what,
@@ -109,13 +109,13 @@ def _row(wanted: Fetched, url: str, target: Path) -> dict[str, Any]:
     }
 
 
-def _tell(rows: list[dict[str, Any]], as_json: bool) -> None:
+def _report(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        from fer_deploy.machine import machine_info
+        from fer_deploy.system.machine import machine_info
 
         print(json.dumps({"schema": 1, "machine": machine_info(), "rows": rows}, indent=2))
         return
-    from fer_deploy.inference.summary import printable
+    from fer_deploy.inference.run import printable
 
     for row in rows:
         there = "" if row["is_there"] else " (not there yet)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,11 +23,10 @@ from fer_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from fer_deploy.images.sources import Sources
-    from fer_deploy.inference.photos import PhotoReader
-    from fer_deploy.inference.run import Target
-    from fer_deploy.inference.summary import Summary
-    from fer_deploy.inference.supervision import Watch
-    from fer_deploy.video.later import Clips
+    from fer_deploy.inference.face_reader import PhotoReader
+    from fer_deploy.inference.isolation import CrashGuard
+    from fer_deploy.inference.run import Summary, Target
+    from fer_deploy.video.clips import LazyClipReader
 
 PathsArgument = Annotated[
     list[str] | None,
@@ -147,7 +145,7 @@ def infer(
       fer-deploy infer --camera 0 --output emotions.csv --annotate seen.mp4
     """
     if camera is not None or seconds is not None:
-        from fer_deploy.cli.camera import refuse, watch_camera
+        from fer_deploy.cli.watch import refuse, watch_camera
 
         given = {"PATH": paths, "--batch": batch, "--resume": resume, "--copy-to": copy_to, "--list": list_paths}
         refuse(camera, given | {"--only": only, "--min-confidence": min_confidence})
@@ -164,10 +162,9 @@ def infer(
     crashed = guard is not None and guard.attempt > 0  # the process before this one, which has left its rows
 
     from fer_deploy.backends.select import open_backend
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.cli.outputs import Outputs
-    from fer_deploy.inference.run import run
-    from fer_deploy.inference.summary import Summary, printable
+    from fer_deploy.bundle.manifest import Bundle
+    from fer_deploy.cli.outputs import Outputs, exit_codes
+    from fer_deploy.inference.run import Summary, printable, run
 
     warnings.filterwarnings("ignore", module="PIL")  # what Pillow remarks on odd files; what it refuses becomes a row
     outputs = Outputs(paths, output, overwrite and not crashed, resume or crashed, as_json, list_paths)
@@ -221,46 +218,38 @@ def _sources(
     every: str | None = None,
     smooth: float | None = None,
     detector: str = "auto",
-) -> tuple[Sources, PhotoReader | None, Clips]:
+) -> tuple[Sources, PhotoReader | None, LazyClipReader]:
     """Makes what is read, what looks for faces in it, if anything does, and what reads videos."""
     from fer_deploy.images.sources import Readers, Sources
-    from fer_deploy.inference.photos import photo_reader
-    from fer_deploy.video.later import Clips
+    from fer_deploy.inference.face_reader import photo_reader
+    from fer_deploy.video.clips import LazyClipReader
 
     reader = photo_reader(face, detector, smallest_face, threads)
     readers = Readers() if reader is None else reader.readers
-    clips = Clips(readers.array, every, smooth, paths)
+    clips = LazyClipReader(readers.array, every, smooth, paths)
     return Sources(paths, readers._replace(clip=clips.rows)), reader, clips
 
 
-def _supervised(paths: list[str], face: str, smallest_face: int | None, detector: str) -> Watch | None:
+def _supervised(paths: list[str], face: str, smallest_face: int | None, detector: str) -> CrashGuard | None:
     """Goes on in a process whose crash costs a picture's row; only for a table in a file, which can be gone on with."""
     from fer_deploy import cli
 
     if not cli.is_program:
         return None
-    from fer_deploy.inference.supervision import supervised
+    from fer_deploy.inference.isolation import supervised
 
-    return supervised(lambda: _sources(paths, face, smallest_face, detector=detector)[0])
+    return supervised(lambda: _sources(paths, face, smallest_face, detector=detector)[0], _read_video)
 
 
-@contextmanager
-def exit_codes(can_resume: bool) -> Iterator[None]:
-    """Ends quietly where Typer would end with a wrong code or without a word."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        go_on = "; --resume goes on" if can_resume else ""
-        print(f"fer-deploy: interrupted; the rows so far are valid{go_on}", file=sys.stderr)
-        raise typer.Exit(130) from None
-    except BrokenPipeError:  # the reader of our stdout has seen enough (| head)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
+def _read_video(path: str) -> None:
+    from fer_deploy.video.reader import read_through
+
+    read_through(path)
 
 
 def _json(summary: Summary) -> Target:
-    from fer_deploy.inference.sinks import JsonSink
-    from fer_deploy.machine import machine_info
+    from fer_deploy.inference.sinks.text import JsonSink
+    from fer_deploy.system.machine import machine_info
 
     return JsonSink({"schema": 1, "machine": machine_info()}, lambda: {"summary": summary.as_json()})
 

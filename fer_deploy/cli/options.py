@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fer_deploy.shipped import shipped_names
+from fer_deploy.bundle.shipped import shipped_names
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
 DataArgument = Annotated[

@@ -1,28 +1,38 @@
-"""What the rows of ``infer`` go to: a table, a page, copies of pictures, the terminal."""
+"""What the rows of ``infer`` go to: a table, a page, copies of pictures, the terminal.
+
+The rows of ``infer`` as a table on the terminal.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from fer_deploy.cli.shown import Shown
+import typer
+
 from fer_deploy.errors import UsageError
-from fer_deploy.inference.journal import Journal, path_of
-from fer_deploy.inference.predictions import ERROR
-from fer_deploy.inference.sinks import STDOUT, JsonLinesSink, Sink, is_there, table_sink
+from fer_deploy.inference.prediction import ERROR, NO_FACE
+from fer_deploy.inference.sinks.resume import ResumeState, path_of
+from fer_deploy.inference.sinks.sink import STDOUT, Sink
+from fer_deploy.inference.sinks.text import JsonLinesSink, is_there, table_sink
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from fer_deploy.backends.base import Backend
-    from fer_deploy.inference.run import Target
-    from fer_deploy.inference.summary import Summary
-    from fer_deploy.reporting.annotation import Annotated
-    from fer_deploy.reporting.sorting import Copies
-    from fer_deploy.video.annotation import AnnotatedVideos
-    from fer_deploy.video.live import LiveReader
-    from fer_deploy.video.recording import LiveRecording
+    from fer_deploy.inference.prediction import Prediction
+    from fer_deploy.inference.run import Summary, Target
+    from fer_deploy.reporting.annotate import Annotated
+    from fer_deploy.reporting.copies import Copies
+    from fer_deploy.video.camera import LiveReader
     from fer_deploy.video.timeline import Timeline
+    from fer_deploy.video.writer import AnnotatedVideos, LiveRecording
+
+_SHOWN: Final = 50
 
 
 class Outputs:
@@ -78,12 +88,12 @@ class Outputs:
         elif output == STDOUT or not (as_json or list_paths or (sys.stdout and sys.stdout.isatty())):
             self.targets.append(table_sink(STDOUT))
         elif not (as_json or list_paths or live):
-            self.targets.append(Shown())
+            self.targets.append(TerminalTable())
         if live and as_json:
             self.targets.append(JsonLinesSink(STDOUT))
         for target in self.targets if live else ():
             if isinstance(target, Sink):
-                target.hurry()
+                target.flush_every_row()
 
     def _open_table(self, file: str, resume: bool) -> None:
         self._table = table_sink(file, self._overwrite, resume)
@@ -93,7 +103,7 @@ class Outputs:
         if path_of(file).exists():
             self._resumes = is_there(file)
         elif Path(file).exists() and Path(file).stat().st_size:
-            self._table.find_place(lambda path: None)  # refuses what is no table of ours
+            self._table.seek_resume_point(lambda path: None)  # refuses what is no table of ours
             self.is_done = True
         else:
             self._table.overwrite = True  # killed before anything was written
@@ -112,7 +122,7 @@ class Outputs:
                 f"{self._file} is complete already, and --resume would read nothing for {' and '.join(given)}: leave "
                 "--resume out, and choose another name for the table or add --overwrite"
             )
-        return sum(row.status == ERROR for row in self._table.rows_so_far()) if self._table else 0
+        return sum(row.status == ERROR for row in self._table.existing_rows()) if self._table else 0
 
     @property
     def resumed(self) -> Sink | None:
@@ -144,18 +154,18 @@ class Outputs:
             "device": backend.device,
             **more,
         }
-        self._table.journal = Journal(self._file, settings)
+        self._table.journal = ResumeState(self._file, settings)
         if self._resumes:
             self._table.journal.check()
 
     def sort(self, only: str | None, min_confidence: float | None, copy_to: str | None) -> None:
         """Adds copies or a list of the pictures that are wanted."""
-        from fer_deploy.reporting.sorting import Choice, Copies, Listed
+        from fer_deploy.reporting.copies import Copies, CopySelection, Listed
 
         if copy_to is None and not self._list:
             raise UsageError("--only and --min-confidence choose what --copy-to DIR copies or --list prints: add one")
         wanted = tuple(each.strip() for each in only.split(",")) if only is not None else ()
-        choice = Choice(wanted, min_confidence or 0)
+        choice = CopySelection(wanted, min_confidence or 0)
         if copy_to is not None:
             self._copies, self._copied_to = Copies(copy_to, choice, self._paths), copy_to
             self.targets.append(self._copies)
@@ -164,9 +174,8 @@ class Outputs:
 
     def annotate(self, folder: str) -> None:
         """Adds annotated copies."""
-        from fer_deploy.reporting.annotation import Annotated
-        from fer_deploy.video.annotation import AnnotatedVideos
-        from fer_deploy.video.recording import SUFFIX
+        from fer_deploy.reporting.annotate import Annotated
+        from fer_deploy.video.writer import SUFFIX, AnnotatedVideos
 
         self._videos = AnnotatedVideos(folder, self._paths, self._overwrite or self._resumes)
         self.targets.append(self._videos)
@@ -177,7 +186,7 @@ class Outputs:
 
     def record(self, file: str, reader: LiveReader) -> None:
         """Adds a video of what a camera shows, annotated."""
-        from fer_deploy.video.recording import LiveRecording
+        from fer_deploy.video.writer import LiveRecording
 
         self._recording, self._recorded_to = LiveRecording(file, reader, self._overwrite), file
         self.targets.append(self._recording)
@@ -191,22 +200,24 @@ class Outputs:
 
     def report(self, file: str, backend: Backend, summary: Summary, reader: LiveReader | None = None) -> None:
         """Adds the page; ``reader`` has the pictures that are of a camera."""
-        from fer_deploy.inference.summary import printable
-        from fer_deploy.reporting.page import Page
+        from fer_deploy.inference.run import printable
+        from fer_deploy.reporting.html import Page
+        from fer_deploy.video.reader import Video
 
         def about() -> dict[str, str]:
-            told = {
+            reported = {
                 "read": printable(" ".join(self._paths)),
                 "model": f"{backend.bundle.name}, {backend.precision}"
                 + (f", --tta {backend.tta}" if backend.tta else ""),
                 "computed by": f"{backend.runtime} on {backend.device}",
             }
             left_out = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.skipped.items()))
-            return {**told, "left out": left_out} if left_out else told
+            return {**reported, "left out": left_out} if left_out else reported
 
         self._page = file
-        picture = None if reader is None else reader.small_picture
-        self.targets.append(Page(file, about, self._overwrite or self._resumes, picture=picture))
+        image = None if reader is None else reader.small_image
+        replaced = self._overwrite or self._resumes
+        self.targets.append(Page(file, about, replaced, image=image, open_video=Video))
 
     def lines(self) -> list[str]:
         """Tells what was written where."""
@@ -232,3 +243,69 @@ class Outputs:
 def _copied(written: int, gone: int, folder: str) -> str:
     missing = f", {gone} could not be read any more" if gone else ""
     return f"{written} {'copy' if written == 1 else 'copies'} in {folder}{missing}"
+
+
+class TerminalTable:
+    """The first rows as a table on the terminal."""
+
+    def __enter__(self) -> TerminalTable:
+        self._first: list[Prediction] = []
+        self._seen = 0
+        return self
+
+    def write(self, prediction: Prediction) -> None:
+        """Keeps it if it is among the first."""
+        self._seen += 1
+        if self._seen <= _SHOWN:
+            self._first.append(prediction)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._first:
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        from fer_deploy.inference.run import printable
+
+        table = Table("picture", "emotion", "confidence", box=None, pad_edge=False, header_style="bold")
+        for each in self._first:
+            path = Text(printable(each.path), overflow="fold")
+            if each.face is not None:
+                path.append(f"  face {each.face}", "dim")
+            if each.time_s is not None:
+                path.append(f"  {each.time_s:.1f} s", "dim")
+            if each.track is not None:
+                path.append(f"  track {each.track}", "dim")
+            if each.status == NO_FACE:
+                table.add_row(path, Text(each.status, "dim"), "")
+            elif each.confidence is None:
+                table.add_row(path, Text(each.status, "red"), Text(printable(each.reason), "red"))
+            else:
+                table.add_row(path, Text(each.emotion or "", "bold"), _bar(each.confidence))
+        console = Console()
+        console.print(table)
+        if self._seen > _SHOWN:
+            console.print(
+                f"and {self._seen - _SHOWN:,} more; all rows: --output emotions.csv", style="dim", highlight=False
+            )
+
+
+def _bar(confidence: float) -> str:
+    return f"{100 * confidence:5.1f} % " + "█" * round(10 * confidence)
+
+
+@contextmanager
+def exit_codes(can_resume: bool) -> Iterator[None]:
+    """Ends quietly where Typer would end with a wrong code or without a word."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        go_on = "; --resume goes on" if can_resume else ""
+        print(f"fer-deploy: interrupted; the rows so far are valid{go_on}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:  # the reader of our stdout has seen enough (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None

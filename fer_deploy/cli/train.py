@@ -40,7 +40,7 @@ def train(
 
       fer-deploy train --data fer2013.csv -o runs/small --recipe smoke.toml
     """
-    from fer_deploy.data import load_fer2013
+    from fer_deploy.data.fer2013_reader import load_fer2013
     from fer_deploy.errors import StoppedError
     from fer_deploy.training.checkpoint import check_folder
     from fer_deploy.training.fit import fit
@@ -148,7 +148,7 @@ def _print_summary(metrics: dict[str, Any], output: Path) -> None:
 def _print_json(metrics: dict[str, Any]) -> None:
     import json
 
-    from fer_deploy.machine import machine_info
+    from fer_deploy.system.machine import machine_info
 
     rows = [
         {"split": name, "backend": "keras", "precision": "fp32", "n": score["n"], "accuracy": score["accuracy"]}

@@ -11,9 +11,9 @@ from fer_deploy.cli.progress import stages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fer_deploy.backends.select import Choice
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.evaluation.tune import Candidate, Tuning
+    from fer_deploy.backends.select import BackendChoice
+    from fer_deploy.benchmark.tuner import Candidate, Tuning
+    from fer_deploy.bundle.manifest import Bundle
 
 _LISTED = 8
 
@@ -32,18 +32,18 @@ def tune(bundle: str, backend: str, precision: str, device: str, duration_s: flo
     Raises:
         UnavailableError: A form cannot run here.
     """
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.evaluation.forms import Form
-    from fer_deploy.evaluation.tune import tune as run
-    from fer_deploy.machine import machine_info
-    from fer_deploy.tuning import keep_tuned
+    from fer_deploy.benchmark.tuner import tune as run
+    from fer_deploy.bundle.manifest import Bundle
+    from fer_deploy.bundle.store import keep_tuned
+    from fer_deploy.system.machine import machine_info
+    from fer_deploy.verification.variants import ModelVariant
 
     loaded = Bundle.load(bundle)
     found = []
     with stages() as progress:
         for choice in _choices(loaded, backend, precision, device):
-            form = Form(choice.backend, choice.precision)
-            found.append(run(loaded, form, choice.device, duration_s / 10, progress))
+            variant = ModelVariant(choice.backend, choice.precision)
+            found.append(run(loaded, variant, choice.device, duration_s / 10, progress))
     where = keep_tuned(loaded, [tuning.tuned for tuning in found])
     if as_json:
         about = {"path": loaded.address, "name": loaded.name, "source_sha256": loaded.source_sha256}
@@ -56,9 +56,9 @@ def tune(bundle: str, backend: str, precision: str, device: str, duration_s: flo
     print(f"Recorded in {where}", file=sys.stderr)
 
 
-def _choices(bundle: Bundle, backends: str, precisions: str, device: str) -> Sequence[Choice]:
+def _choices(bundle: Bundle, backends: str, precisions: str, device: str) -> Sequence[BackendChoice]:
     from fer_deploy.backends.select import AUTO, choose
-    from fer_deploy.evaluation.forms import ALL, select
+    from fer_deploy.verification.variants import ALL, select
 
     select(backends, precisions)  # refuses names that there are not
     lists = ([AUTO if word == ALL else word.strip() for word in text.split(",")] for text in (backends, precisions))
@@ -67,10 +67,10 @@ def _choices(bundle: Bundle, backends: str, precisions: str, device: str) -> Seq
 
 
 def _rows(tuning: Tuning) -> list[dict[str, Any]]:
-    form = {name: getattr(tuning.tuned, name) for name in ("backend", "precision", "device", "runtime", "machine")}
+    variant = {name: getattr(tuning.tuned, name) for name in ("backend", "precision", "device", "runtime", "machine")}
     return [
         {
-            **form,
+            **variant,
             "mode": "throughput",
             **each.settings._asdict(),
             "images_per_s": each.images_per_s,

@@ -17,10 +17,10 @@ from fer_deploy.cli.progress import progress_bar, stages
 from fer_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from fer_deploy.bundle import Bundle
+    from fer_deploy.bundle.manifest import Bundle
     from fer_deploy.data.fer2013 import Partition
-    from fer_deploy.evaluation.gate import Gate
-    from fer_deploy.evaluation.verification import Verification
+    from fer_deploy.verification.tolerances import Gate
+    from fer_deploy.verification.verifier import Verification
 
 
 class Split(StrEnum):
@@ -83,13 +83,13 @@ def verify(
       fer-deploy verify bundle/ --backend openvino --json > verify.json
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # Keras runs on the CPU: leave the GPU to the others
-    from fer_deploy.backends.mirrored import check_tta
-    from fer_deploy.bundle import Bundle
-    from fer_deploy.cli.verify_table import print_tables
-    from fer_deploy.evaluation.forms import select
-    from fer_deploy.evaluation.rows import Options
-    from fer_deploy.evaluation.self_test import self_test
-    from fer_deploy.evaluation.verification import verify as run
+    from fer_deploy.backends.tta import check_tta
+    from fer_deploy.bundle.manifest import Bundle
+    from fer_deploy.cli.tables import print_verification
+    from fer_deploy.verification.self_test import self_test
+    from fer_deploy.verification.variants import select
+    from fer_deploy.verification.verifier import VerificationOptions
+    from fer_deploy.verification.verifier import verify as run
 
     check_tta(tta)
     loaded = Bundle.load(bundle)
@@ -97,7 +97,7 @@ def verify(
     if data is None:
         _only_with_data(target=target, tolerance=tolerance, max_drift=max_drift, record=record, report=report, tta=tta)
         with stages() as progress:
-            outcome = self_test(loaded, selection, Options(batch, threads, device, progress))
+            outcome = self_test(loaded, selection, VerificationOptions(batch, threads, device, progress))
         about: dict[str, object] = {"source": "built in"}
     else:
         if record and tta:
@@ -105,19 +105,19 @@ def verify(
                 "--record is for answers to single pictures, which infer gives: leave --record or --tta out"
             )
         if report:
-            from fer_deploy.evaluation.report import check_report
+            from fer_deploy.verification.verification_report import check_report
 
             check_report(report)
         gate = _gate(loaded, target, tolerance, max_drift)
         partition = _read(data, _PARTITION[split])
         with stages() as progress:
-            options = Options(batch, threads, device, progress, tta)
+            options = VerificationOptions(batch, threads, device, progress, tta)
             outcome = run(loaded, partition, _PARTITION[split], selection, gate, options)
         about = {"source": str(data), "sha256": partition.fingerprint()}
     if as_json:
         print(json.dumps(_as_json(loaded, outcome, about), indent=2, allow_nan=False))
     else:
-        print_tables(loaded, outcome, str(data or "drawn pictures"))
+        print_verification(loaded, outcome, str(data or "drawn pictures"))
     for line in outcome.failures:
         print(f"FAILED {line}", file=sys.stderr if as_json else sys.stdout)
     if data is not None:
@@ -133,14 +133,14 @@ def _only_with_data(**given: object) -> None:
 
 
 def _read(data: Path, name: str) -> Partition:
-    from fer_deploy.data import load_fer2013
+    from fer_deploy.data.fer2013_reader import load_fer2013
 
     with progress_bar(f"Reading {data.name}") as count:
         return load_fer2013(data, tests_only=True, progress=count).partition(name)
 
 
 def _gate(bundle: Bundle, target: float | None, tolerance: float | None, max_drift: float | None) -> Gate:
-    from fer_deploy.evaluation.gate import MAX_DRIFT_POINTS, TOLERANCE_POINTS, Gate
+    from fer_deploy.verification.tolerances import MAX_DRIFT_POINTS, TOLERANCE_POINTS, Gate
 
     for name, value in (("target", target), ("tolerance", tolerance), ("max-drift", max_drift)):
         if value is not None and not math.isfinite(value):
@@ -157,25 +157,31 @@ def _keep(
 ) -> None:
     """Writes what was asked for, and tells on stderr where it went."""
     if report:
-        from fer_deploy.evaluation.report import write_report
+        from fer_deploy.verification.verification_report import write_report
 
         files = write_report(report, outcome, partition, bundle.name)
         print(f"Report in {report}: {', '.join(files)}", file=sys.stderr)
     if record:
-        from fer_deploy.evaluation.recording import record as keep
+        from fer_deploy.verification.record import record as keep
 
         print(f"Recorded in {keep(bundle, outcome, partition.images[..., None], threads)}", file=sys.stderr)
 
 
 def _as_json(bundle: Bundle, outcome: Verification, about: dict[str, object]) -> dict[str, object]:
-    from fer_deploy.machine import machine_info
+    from fer_deploy.system.machine import machine_info
 
-    ground = outcome.ground
+    reference = outcome.reference
     return {
         "schema": 1,
         "machine": machine_info(),
         "bundle": {"path": bundle.address, "name": bundle.name, "source_sha256": bundle.source_sha256},
-        "data": {**about, "split": outcome.split, "n": outcome.n, "ground": ground.source, "notes": list(ground.notes)},
+        "data": {
+            **about,
+            "split": outcome.split,
+            "n": outcome.n,
+            "ground": reference.source,
+            "notes": list(reference.notes),
+        },
         "tta": outcome.tta,
         "gate": outcome.limits,
         "rows": [row.as_dict() for row in outcome.rows],

@@ -64,7 +64,7 @@ class Inspection:
         """Everything but the groups of duplicates, ready for ``json.dumps``."""
         return {
             "source": str(self.data.source),
-            "form": self.data.form,
+            "form": self.data.data_format,
             "rows": self.rows(),
             "duplicates": {
                 "within": dict(self.duplicates.within),
@@ -104,8 +104,8 @@ def find_duplicates(data: Fer2013) -> Duplicates:
     """Finds the pictures that are in a data set more than once, whatever their labels."""
     places: dict[bytes, list[tuple[str, int, str]]] = defaultdict(list)
     for name, partition in data.partitions.items():
-        for image, label, picture in zip(partition.images, partition.labels.tolist(), partition.names, strict=True):
-            places[image.tobytes()].append((name, label, picture))
+        for image, label, filename in zip(partition.images, partition.labels.tolist(), partition.names, strict=True):
+            places[image.tobytes()].append((name, label, filename))
     repeated = [found for found in places.values() if len(found) > 1]
     within: Counter[str] = Counter()
     across: Counter[str] = Counter()
@@ -120,7 +120,7 @@ def find_duplicates(data: Fer2013) -> Duplicates:
         within={KEYS[name]: within[KEYS[name]] for name in names},
         across={_pair(*pair): across[_pair(*pair)] for pair in combinations(names, 2)},
         label_conflicts=sum(len({label for _, label, _ in found}) > 1 for found in repeated),
-        groups=tuple(tuple(f"{name}/{picture}" for name, _, picture in found) for found in repeated),
+        groups=tuple(tuple(f"{name}/{filename}" for name, _, filename in found) for found in repeated),
     )
 
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fer_deploy.data.fer2013 import Partition
 from fer_deploy.errors import UsageError
-from fer_deploy.files import written_whole
 from fer_deploy.labels import IMAGE_SIZE, LABELS
+from fer_deploy.system.files import written_whole
 
 SUFFIXES: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
 MAX_PER_CLASS: Final = 100
@@ -72,13 +72,13 @@ def check_output(output: Path) -> str:
     Raises:
         UsageError: It is none that can be written.
     """
-    form = SUFFIXES.get(output.suffix.lower())
-    if form is None:
+    data_format = SUFFIXES.get(output.suffix.lower())
+    if data_format is None:
         raise UsageError(f"{output} does not name a picture: its name must end in {', '.join(SUFFIXES)}")
-    return form
+    return data_format
 
 
-def save_picture(picture: Image.Image, output: Path) -> None:
+def save_image(image: Image.Image, output: Path) -> None:
     """Writes a picture, whole or not at all; what is there is replaced.
 
     Raises:
@@ -86,7 +86,7 @@ def save_picture(picture: Image.Image, output: Path) -> None:
         OutputError: It cannot be written.
     """
     buffer = io.BytesIO()
-    picture.save(buffer, check_output(output))
+    image.save(buffer, check_output(output))
     with written_whole(output) as partial:
         partial.write_bytes(buffer.getvalue())
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from fer_deploy.backends.tensorrt.builder import BuildOptions, Report, build_engine, check_readable
+from fer_deploy.backends.tensorrt.builder import BuildOptions, Report, build_engine, check_readable, summary
 from fer_deploy.backends.tensorrt.cuda import Cuda
-from fer_deploy.backends.tensorrt.engines import engine_facts
+from fer_deploy.backends.tensorrt.engine_cache import engine_facts
 from fer_deploy.backends.tensorrt.flavour import Flavour, import_flavour
-from fer_deploy.backends.tensorrt.layers import summary
-from fer_deploy.bundle import Artefact, Bundle, describe_file
+from fer_deploy.bundle.manifest import Artefact, Bundle, describe_file
 from fer_deploy.errors import (
     BackendError,
     MissingDependencyError,

@@ -1,40 +1,50 @@
-"""One export from end to end: load, convert, compare, write."""
+"""One export from end to end: load, convert, compare, write.
+
+Writes a bundle's folder whole or not at all: it grows beside its place and is renamed into it when complete.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from fer_deploy.backends.quiet import quiet
-from fer_deploy.bundle import Artefact, Bundle, describe_file
-from fer_deploy.errors import UsageError
-from fer_deploy.evaluation.keras_outputs import RecordedPartition, fingerprint, write_outputs
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.evaluation.reliability import reliability
+from fer_deploy.bundle.manifest import MANIFEST, Artefact, Bundle, describe_file
+from fer_deploy.bundle.reference_predictions import OUTPUTS_FILE, RecordedPartition, fingerprint, write_outputs
+from fer_deploy.data.probe import probe_images
+from fer_deploy.errors import BundleError, OutputError, UsageError
 from fer_deploy.exporting import onnx
-from fer_deploy.exporting.bundle_writer import KERAS_FILE, ONNX_FILES, check_output, new_folder
+from fer_deploy.exporting.adapter import LoadedModel, check_model_file, load_keras_file
+from fer_deploy.exporting.contract import ModelContract
 from fer_deploy.exporting.engines import ENGINE_PRECISIONS, check_with_tensorrt, trtexec_lines
-from fer_deploy.exporting.foreign import ForeignContract
+from fer_deploy.exporting.export_recipe import ExportRecipe
 from fer_deploy.exporting.fp16 import to_fp16
-from fer_deploy.exporting.given import Given, gather
-from fer_deploy.exporting.hdf5_file import check_model_file
-from fer_deploy.exporting.int8.qdq import CPU, TENSORRT
+from fer_deploy.exporting.inputs import ExportInputs, gather
+from fer_deploy.exporting.int8.graph import CPU, TENSORRT
 from fer_deploy.exporting.int8.quantise import quantise, quantiser
-from fer_deploy.exporting.keras_file import LoadedModel, load_keras_file
-from fer_deploy.exporting.parity import Parity, check_parity, keras_answers
-from fer_deploy.exporting.recipe import Recipe
-from fer_deploy.exporting.tempering import Tempering, temper
-from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
+from fer_deploy.exporting.onnx import Toolchain, import_toolchain
+from fer_deploy.exporting.parity import Parity, check_parity, keras_predictions
+from fer_deploy.exporting.temperature import TemperatureScaling, temper
+from fer_deploy.metrics.calibration import reliability
+from fer_deploy.system.files import written_whole
+from fer_deploy.system.quiet import quiet
 
 Report = Callable[[str], None]
 Extra = Callable[[Bundle, Report], Sequence[Artefact]]
 """Adds files to a bundle in the making (engines, ...) and returns their entries."""
 METRICS_FILE: Final = "metrics.json"
+KERAS_FILE = "model.keras"
+ONNX_FILE = "model.onnx"
+ONNX_FILES = {
+    "fp32": ONNX_FILE,
+    **{precision: f"model.{precision}.onnx" for precision in ("fp16", "int8", "int8-trt")},
+}
+"""Precision -> file name."""
 
 
 def export_bundle(
@@ -46,8 +56,8 @@ def export_bundle(
     data: str | Path | None = None,
     calibration: str | Path | None = None,
     force_calibration: bool = False,
-    recipe: Recipe | None = None,
-    network: ForeignContract | None = None,
+    recipe: ExportRecipe | None = None,
+    network: ModelContract | None = None,
     extras: Sequence[Extra] = (),
     overwrite: bool = False,
     report: Report = lambda line: None,
@@ -93,7 +103,7 @@ def export_bundle(
         raise UsageError(f"The name {title!r} is no name for a bundle: give one of printable characters with --name")
     check_output(target, overwrite)
     check_model_file(source)
-    given = gather(precisions, data, calibration, force_calibration, recipe or Recipe(), report)
+    given = gather(precisions, data, calibration, force_calibration, recipe or ExportRecipe(), report)
     report("Loading TensorFlow")
     with quiet():
         tools = import_toolchain()
@@ -108,44 +118,44 @@ def _fill(
     folder: Path,
     source: Path,
     loaded: LoadedModel,
-    given: Given,
+    given: ExportInputs,
     tools: Toolchain,
     name: str,
     extras: Sequence[Extra],
     report: Report,
 ) -> None:
     """Writes every file of the bundle into a folder, the manifest last."""
-    tempering = None
+    scaling = None
     if given.recipe.fit_temperature:
         report("Fitting the temperature of the probabilities on PublicTest")
-        tempering = temper(source, loaded.model, given.tests)
+        scaling = temper(source, loaded.model, given.tests)
     content = source.read_bytes()
-    digest = _write_keras(folder / KERAS_FILE, content, loaded, tempering)
+    digest = _write_keras(folder / KERAS_FILE, content, loaded, scaling)
     saved_with = {"keras": tools.keras.__version__, "rebuilt_from": list(loaded.saved_policies)}
     if loaded.network is not None:
         saved_with["network"] = asdict(loaded.network)
     keras = describe_file(folder, KERAS_FILE, "keras", "fp32", saved_with)
     report("Converting to ONNX")
-    forms = _write_forms(folder, onnx.convert(loaded.model, digest, tools), given, tools, report)
+    variants = _write_variants(folder, onnx.convert(loaded.model, digest, tools), given, tools, report)
     target = round(given.recipe.target_accuracy / 100, 6) or None
     training = training_summary(source.with_name(METRICS_FILE), report)
-    bundle = Bundle(folder, name, digest, (keras, *forms), training, target)
-    report(f"Comparing with Keras: {given.pictures.name}")
-    answers = keras_answers(
-        bundle, [probe_images(), given.pictures.images, *(test.images for test in given.tests.values())]
+    bundle = Bundle(folder, name, digest, (keras, *variants), training, target)
+    report(f"Comparing with Keras: {given.images.name}")
+    predictions = keras_predictions(
+        bundle, [probe_images(), given.images.images, *(test.images for test in given.tests.values())]
     )
-    found = check_parity(bundle, given.pictures, answers[1])
+    found = check_parity(bundle, given.images, predictions[1])
     reader = check_with_tensorrt(bundle)
-    proved = [_with_proof(form, found, reader) for form in forms]
+    proved = [_with_proof(variant, found, reader) for variant in variants]
     recorded = {
         name: RecordedPartition(fingerprint(test.images), probabilities)
-        for (name, test), probabilities in zip(given.tests.items(), answers[2:], strict=True)
+        for (name, test), probabilities in zip(given.tests.items(), predictions[2:], strict=True)
     }
-    if tempering is not None:
+    if scaling is not None:
         after = {name: reliability(recorded[name].probabilities, test.labels) for name, test in given.tests.items()}
-        of = {"source_sha256": hashlib.sha256(content).hexdigest(), **tempering.as_dict(after)}
+        of = {"source_sha256": hashlib.sha256(content).hexdigest(), **scaling.as_dict(after)}
         keras = replace(keras, made_with={**keras.made_with, "temperature": of})
-    file = write_outputs(folder, probe=answers[0], partitions=recorded)
+    file = write_outputs(folder, probe=predictions[0], partitions=recorded)
     outputs = describe_file(folder, file, "outputs", "fp32", {"partitions": sorted(recorded)})
     bundle = replace(bundle, artefacts=(keras, *proved, outputs))
     for extra in extras:
@@ -153,20 +163,22 @@ def _fill(
     bundle.save()
 
 
-def _write_keras(target: Path, source: bytes, loaded: LoadedModel, tempering: Tempering | None) -> str:
+def _write_keras(target: Path, source: bytes, loaded: LoadedModel, scaling: TemperatureScaling | None) -> str:
     """Writes the Keras file; returns the SHA-256 of what all is made from.
 
     That is the source, whose weights a rebuilt model has too, but for a temperature: with it, it is another model.
     """
-    if not loaded.changed and not (tempering and tempering.folded):
+    if not loaded.changed and not (scaling and scaling.folded):
         target.write_bytes(source)
     else:
         loaded.model.save(target)
-    made_from = target.read_bytes() if tempering and tempering.folded else source
+    made_from = target.read_bytes() if scaling and scaling.folded else source
     return hashlib.sha256(made_from).hexdigest()
 
 
-def _write_forms(folder: Path, content: bytes, given: Given, tools: Toolchain, report: Report) -> list[Artefact]:
+def _write_variants(
+    folder: Path, content: bytes, given: ExportInputs, tools: Toolchain, report: Report
+) -> list[Artefact]:
     """Writes the ONNX files of all wanted precisions; returns their manifest entries."""
     made_with = dict(onnx.made_with(tools))
     contents = {"fp32": (content, made_with)}
@@ -185,22 +197,22 @@ def _write_forms(folder: Path, content: bytes, given: Given, tools: Toolchain, r
             "calibration": given.calibration.as_dict(),
         }
         contents.update((kind, (quantised[kind], how)) for kind in kinds)
-    forms = []
+    variants = []
     for precision, (data, how) in contents.items():
         (folder / ONNX_FILES[precision]).write_bytes(data)
-        form = describe_file(folder, ONNX_FILES[precision], "onnx", precision, how)
+        variant = describe_file(folder, ONNX_FILES[precision], "onnx", precision, how)
         if precision in ENGINE_PRECISIONS:
-            form = replace(form, made_with={**how, "build_elsewhere": trtexec_lines(form)})
-        forms.append(form)
-    return forms
+            variant = replace(variant, made_with={**how, "build_elsewhere": trtexec_lines(variant)})
+        variants.append(variant)
+    return variants
 
 
-def _with_proof(form: Artefact, found: Sequence[Parity], reader: str | None) -> Artefact:
+def _with_proof(variant: Artefact, found: Sequence[Parity], reader: str | None) -> Artefact:
     """Adds to an ONNX file's entry what was compared, bfloat16 being of the fp32 file, and which TensorRT reads it."""
-    mine = {"fp32": ("fp32", "bf16")}.get(form.precision, (form.precision,))
+    mine = {"fp32": ("fp32", "bf16")}.get(variant.precision, (variant.precision,))
     proof = [asdict(entry) for entry in found if entry.precision in mine]
-    read = {"read_by": reader} if reader and form.precision == TENSORRT else {}
-    return replace(form, made_with={**form.made_with, **read, "parity": proof})
+    read = {"read_by": reader} if reader and variant.precision == TENSORRT else {}
+    return replace(variant, made_with={**variant.made_with, **read, "parity": proof})
 
 
 def training_summary(metrics: Path, report: Report) -> dict[str, Any]:
@@ -222,3 +234,44 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(child) for child in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Refuses a place where a bundle cannot or must not be written, before any work is done.
+
+    Raises:
+        OutputError: Something is there already and ``overwrite`` is off; or it is not a bundle and nothing else, so
+            that replacing it would delete what is not ours.
+    """
+    if output.is_dir():
+        present = {entry.name for entry in output.iterdir()}
+        if present and not overwrite:
+            raise OutputError(f"{output} exists already; replace it with --overwrite, or choose another --output")
+        foreign = sorted(present - _bundle_files(output)) if present else []
+        if foreign:
+            raise OutputError(f"{output} holds more than a bundle ({foreign[0]}): it is not replaced. Choose another")
+    elif output.exists() or output.is_symlink():
+        raise OutputError(f"{output} exists and is not a folder; choose another --output")
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """Gives a new folder to fill, and puts it in the place of ``output`` when the block ends without an error.
+
+    Raises:
+        OutputError: The folder cannot be made, filled or moved; nothing is left behind, what was there stays.
+    """
+    output = output.resolve()  # through a link: the folder that it leads to is replaced
+    with written_whole(output) as partial:
+        partial.mkdir(parents=True)
+        yield partial
+
+
+def _bundle_files(folder: Path) -> set[str]:
+    """Names at the top of a bundle's folder that belong to the bundle; none where there is no manifest."""
+    if not (folder / MANIFEST).is_file():
+        return set()
+    names = {MANIFEST, KERAS_FILE, OUTPUTS_FILE, *ONNX_FILES.values()}
+    with suppress(BundleError):  # damaged: the names that export writes are known all the same
+        names.update(artefact.file.partition("/")[0] for artefact in Bundle.load(folder).artefacts)
+    return names

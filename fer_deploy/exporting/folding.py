@@ -18,7 +18,7 @@ PASSED_BEFORE: Final = ("Resize", "Round")
 """What may stand before the first scaling, whose order with it matters."""
 
 
-PICTURE_RANK: Final = 4
+IMAGE_RANK: Final = 4
 """Pictures, channels, height and width, in whichever order."""
 
 
@@ -69,7 +69,7 @@ def fold_channel_repeat(graph: Any) -> None:
     users, constants = _users(graph), _constants(graph)
     for repeat in [node for node in graph.node if node.op_type == "Concat" and len(set(node.input)) == 1]:
         following = users.get(repeat.output[0], ())
-        axis = next(a.i for a in repeat.attribute if a.name == "axis") % PICTURE_RANK
+        axis = next(a.i for a in repeat.attribute if a.name == "axis") % IMAGE_RANK
         if len(following) == 1 and following[0].op_type == "Transpose":
             axis = list(next(a.ints for a in following[0].attribute if a.name == "perm")).index(axis)
             following = users.get(following[0].output[0], ())

@@ -12,14 +12,14 @@ import numpy as np
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.data.fer2013 import PUBLIC, TEST, Fer2013
+from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import BackendError, MissingDependencyError, ModelError, UnavailableError
-from fer_deploy.evaluation.probe import probe_images
 
 
 @dataclass(frozen=True)
-class Limit:
+class ParityLimit:
     """How far a form of the model may be from Keras.
 
     Args:
@@ -33,16 +33,16 @@ class Limit:
     agreement: float
 
 
-LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
+LIMITS: Final[Mapping[str, ParityLimit]] = MappingProxyType(
     {
         # float32 sums in another order differ by 1e-7 to 1e-6
-        "fp32": Limit(1e-5, 1e-5, 1.0),
-        "fp16": Limit(0.05, 0.002, 0.98),
-        "bf16": Limit(0.3, 0.015, 0.95),
+        "fp32": ParityLimit(1e-5, 1e-5, 1.0),
+        "fp16": ParityLimit(0.05, 0.002, 0.98),
+        "bf16": ParityLimit(0.3, 0.015, 0.95),
         # wider than the gate of ``verify``, which has thousands of pictures: a few hundred tell a wrong recipe
         # (90 % and less) from a right one
-        "int8": Limit(0.6, 0.02, 0.95),
-        "int8-trt": Limit(0.6, 0.02, 0.94),
+        "int8": ParityLimit(0.6, 0.02, 0.95),
+        "int8-trt": ParityLimit(0.6, 0.02, 0.94),
     }
 )
 
@@ -63,14 +63,14 @@ BATCHES: Final = (1, 37)
 SINGLES: Final = 37
 """Pictures that are run one by one; all are run at the larger batch."""
 
-REAL_PICTURES: Final = 512
+REAL_IMAGES: Final = 512
 KERAS_BATCH: Final = 64
 ROUNDING: Final = 1e-3
 """How far from 1 a row of probabilities may sum."""
 
 
 @dataclass(frozen=True)
-class PictureSet:
+class ImageSet:
     """Pictures for the comparison.
 
     Args:
@@ -113,7 +113,7 @@ class Parity:
     pictures: str
 
 
-def parity_pictures(dataset: Fer2013 | None) -> PictureSet:
+def parity_images(dataset: Fer2013 | None) -> ImageSet:
     """Picks the pictures: the first of FER-2013's public test where the data is given, else the built-in set.
 
     Raises:
@@ -121,13 +121,13 @@ def parity_pictures(dataset: Fer2013 | None) -> PictureSet:
     """
     if dataset is None:
         images = probe_images()
-        return PictureSet(f"built-in probe set, {len(images)} pictures", images)
+        return ImageSet(f"built-in probe set, {len(images)} pictures", images)
     name = TEST if PUBLIC not in dataset.partitions and TEST in dataset.partitions else PUBLIC
-    images = dataset.partition(name).images[:REAL_PICTURES, :, :, None]
-    return PictureSet(f"FER-2013 {name}, {len(images)} pictures", np.ascontiguousarray(images))
+    images = dataset.partition(name).images[:REAL_IMAGES, :, :, None]
+    return ImageSet(f"FER-2013 {name}, {len(images)} pictures", np.ascontiguousarray(images))
 
 
-def keras_answers(bundle: Bundle, sets: Sequence[Images]) -> list[Probabilities]:
+def keras_predictions(bundle: Bundle, sets: Sequence[Images]) -> list[Probabilities]:
     """Runs the bundle's Keras model and checks that its answers are probabilities.
 
     Args:
@@ -142,20 +142,20 @@ def keras_answers(bundle: Bundle, sets: Sequence[Images]) -> list[Probabilities]
     """
     try:
         with backend_class("keras")(bundle) as backend:
-            answers = [_run(backend, images, KERAS_BATCH) for images in sets]
+            predictions = [_run(backend, images, KERAS_BATCH) for images in sets]
     except BackendError as error:
         raise ModelError(f"Keras cannot run the model: {error}") from error
-    check_probabilities(answers)
-    return answers
+    check_probabilities(predictions)
+    return predictions
 
 
-def check_probabilities(answers: Iterable[Probabilities]) -> None:
+def check_probabilities(predictions: Iterable[Probabilities]) -> None:
     """Refuses answers of a model, float32 of shape (N, 7) each, that are no probabilities.
 
     Raises:
         ModelError: They are none.
     """
-    for probabilities in answers:
+    for probabilities in predictions:
         if not np.isfinite(probabilities).all():
             raise ModelError("The model gives values that are not finite: damaged weights, or training diverged")
         if (probabilities < 0).any() or np.abs(probabilities.sum(axis=1) - 1).max() > ROUNDING:
@@ -164,7 +164,7 @@ def check_probabilities(answers: Iterable[Probabilities]) -> None:
             )
 
 
-def check_parity(bundle: Bundle, pictures: PictureSet, reference: Probabilities | None = None) -> tuple[Parity, ...]:
+def check_parity(bundle: Bundle, pictures: ImageSet, reference: Probabilities | None = None) -> tuple[Parity, ...]:
     """Runs each ONNX file of a bundle in the runtimes that it is for, and compares with Keras.
 
     All load the files from the bundle's folder as every later use does, on the CPU: OpenVINO always, ONNX Runtime
@@ -183,9 +183,9 @@ def check_parity(bundle: Bundle, pictures: PictureSet, reference: Probabilities 
             precision, or differs from Keras by more than the limits allow.
     """
     if reference is None:
-        (reference,) = keras_answers(bundle, [pictures.images])
+        (reference,) = keras_predictions(bundle, [pictures.images])
     results = []
-    for precision, name in _forms(bundle):
+    for precision, name in _variants(bundle):
         try:
             # one thread: speed does not matter here, and more of them spin where others want to work
             with backend_class(name)(bundle, precision, threads=1) as backend:
@@ -201,7 +201,7 @@ def check_parity(bundle: Bundle, pictures: PictureSet, reference: Probabilities 
     return tuple(results)
 
 
-def _forms(bundle: Bundle) -> Iterator[tuple[str, str]]:
+def _variants(bundle: Bundle) -> Iterator[tuple[str, str]]:
     for precision, names in RUNTIMES.items():
         if bundle.find("onnx", "fp32" if precision == "bf16" else precision):
             yield from ((precision, name) for name in names)
@@ -211,7 +211,7 @@ def _run(backend: Backend, images: Images, batch: int) -> Probabilities:
     return np.concatenate([backend.run(images[i : i + batch]) for i in range(0, len(images), batch)])
 
 
-def _compare(backend: Backend, batch: int, reference: Probabilities, pictures: PictureSet) -> Parity:
+def _compare(backend: Backend, batch: int, reference: Probabilities, pictures: ImageSet) -> Parity:
     """Runs all pictures at one batch size, or the first few one by one; raises ModelError where they differ."""
     n = min(SINGLES, len(reference)) if batch == 1 else len(reference)
     found = _run(backend, pictures.images[:n], batch)

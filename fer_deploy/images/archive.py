@@ -17,7 +17,7 @@ from zlib import crc32
 
 from fer_deploy.errors import ImageError
 from fer_deploy.images.decode import decode
-from fer_deploy.images.files import check_regular, left_out
+from fer_deploy.images.file_kinds import check_regular, left_out
 
 ARCHIVE_SUFFIX: Final = ".zip"
 MAX_MEMBER_BYTES: Final = 128 << 20

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.errors import ImageError, one_line
-from fer_deploy.images.files import open_regular
+from fer_deploy.images.file_kinds import open_regular
 from fer_deploy.labels import IMAGE_SIZE, INPUT_SHAPE
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from fer_deploy.errors import ImageError
 from fer_deploy.images.archive import ARCHIVE_SUFFIX, members
 from fer_deploy.images.decode import decode, from_array
-from fer_deploy.images.files import is_video, left_out, why
+from fer_deploy.images.file_kinds import is_video, left_out, why
 
 LINK_LOOP: Final = "links back to their own folder"
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.images.sources import Source
-from fer_deploy.inference.decoding import Decoded, decode_ahead
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.inference.prefetch import Decoded, decode_ahead
 from fer_deploy.labels import INPUT_SHAPE
 
 MAX_WORKERS: Final = 8
@@ -50,7 +50,7 @@ def classify(
     left = iter(sources)
     clip: Source | None = None
 
-    def pictures() -> Iterator[Source]:
+    def images() -> Iterator[Source]:
         nonlocal clip
         for source in left:
             if source.clip is not None:
@@ -60,7 +60,7 @@ def classify(
 
     while True:
         clip = None
-        yield from _classify(pictures(), backend, batch_size, workers)
+        yield from _classify(images(), backend, batch_size, workers)
         if clip is None or clip.clip is None:
             return
         with closing(clip.clip(backend)) as rows:
@@ -84,9 +84,9 @@ def _classify(
     with (
         closing(decode_ahead(sources, workers, 2 * batch_size + 2 * workers)) as decoded,
         closing(batches(decoded)) as stacked,
-        closing(backend.run_stream(stacked)) as answers,
+        closing(backend.run_stream(stacked)) as outputs,
     ):
-        for probabilities in answers:
+        for probabilities in outputs:
             yield predictions(groups.popleft(), probabilities)
 
 

@@ -6,7 +6,7 @@ import base64
 import heapq
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import chain, groupby
@@ -16,11 +16,10 @@ from urllib.parse import quote
 
 from fer_deploy.errors import FerDeployError
 from fer_deploy.images.archive import inside_archive
-from fer_deploy.inference.predictions import Prediction
-from fer_deploy.inference.table import valid_text
+from fer_deploy.inference.prediction import Prediction, valid_text
 from fer_deploy.labels import LABELS
-from fer_deploy.reporting.crew import Crew
-from fer_deploy.reporting.pictures import thumbnail, thumbnails
+from fer_deploy.reporting.ordered_pool import OrderedPool
+from fer_deploy.reporting.thumbnails import thumbnail, thumbnails
 
 SHOWN: Final = 10_000
 """Faces on a page at most: half of them the least sure ones of all, the others drawn by chance from the rest."""
@@ -36,29 +35,31 @@ class Gallery:
 
     Args:
         shown: How many at most.
+        open_video: Opens a video by its path (``video.reader.Video``); without it videos have no small pictures.
 
     Attributes:
         seen: How many rows came.
     """
 
-    def __init__(self, shown: int = SHOWN) -> None:
+    def __init__(self, shown: int = SHOWN, open_video: Callable[[str], Any] | None = None) -> None:
+        self._open_video = open_video
         self.seen = 0
         self._half = shown // 2
         self._unsure: list[tuple[float, int, Prediction]] = []  # a heap whose first is the surest
         self._others: list[tuple[int, Prediction]] = []
-        self._pictures: dict[int, bytes] = {}  # of those two, by number
+        self._images: dict[int, bytes] = {}  # of those two, by number
         self._passed = 0
         self._chance = random.Random(0)
 
-    def add(self, prediction: Prediction, picture: bytes | None = None) -> None:
+    def add(self, prediction: Prediction, image: bytes | None = None) -> None:
         """Keeps a row with an emotion, or drops it.
 
         Args:
             prediction: The row.
             picture: Its small picture as a WebP file, where there will be no file to make it from.
         """
-        if picture is not None:
-            self._pictures[self.seen] = picture
+        if image is not None:
+            self._images[self.seen] = image
         entry = (-(prediction.confidence or 0), self.seen, prediction)
         self.seen += 1
         if len(self._unsure) < self._half:
@@ -72,7 +73,7 @@ class Gallery:
         if (place := self._chance.randrange(self._passed)) < self._half:  # so that each stays equally likely
             dropped, self._others[place] = self._others[place][0], (number, surer)
             number = dropped
-        self._pictures.pop(number, None)
+        self._images.pop(number, None)
 
     def rows(self) -> list[Prediction]:
         """Gives the kept rows in the order in which they came."""
@@ -91,54 +92,57 @@ class Gallery:
         kept = self._kept()
         rows = [row for _, row in kept]
         shown = [_entry(row, page) for row in rows]
-        there = [(index, self._pictures[number]) for index, (number, _) in enumerate(kept) if number in self._pictures]
+        there = [(index, self._images[number]) for index, (number, _) in enumerate(kept) if number in self._images]
         missing = sorted(set(range(len(rows))).difference(index for index, _ in there))
         side = next(side for most, side in SIDES if len(rows) <= most or most == SIDES[-1][0])
         photos = [list(group) for _, group in groupby(missing, key=lambda index: rows[index].path)]
         photos.sort(key=lambda group: min(rows[index].confidence or 0 for index in group))  # those to check come first
         left = MOST_BYTES
-        for pictures in chain([there], _made([[(index, rows[index]) for index in group] for group in photos], side)):
-            for index, picture in pictures:
-                left -= len(picture)
+        for images in chain(
+            [there], _made([[(index, rows[index]) for index in group] for group in photos], side, self._open_video)
+        ):
+            for index, image in images:
+                left -= len(image)
                 if left < 0:
                     return shown
-                shown[index]["picture"] = base64.b64encode(picture).decode()
+                shown[index]["picture"] = base64.b64encode(image).decode()
         return shown
 
 
 _Numbered = list[tuple[int, Prediction]]
 """Rows of one picture or video, each with its number on the page."""
-_Pictures = list[tuple[int, bytes]]
+_Thumbnails = list[tuple[int, bytes]]
 """Small pictures, each with that number."""
 
 
-def _made(groups: list[_Numbered], side: int) -> Iterator[_Pictures]:
+def _made(groups: list[_Numbered], side: int, open_video: Callable[[str], Any] | None) -> Iterator[_Thumbnails]:
     """Makes the small pictures of faces by several threads, in the order of the groups."""
-    with Crew[_Pictures]() as crew:
+    with OrderedPool[_Thumbnails]() as pool:
         for group in groups:
             is_video = group[0][1].frame is not None
-            yield from crew.do(partial(_of_video if is_video else _of_photo, group, side))
-        yield from crew.rest()
+            if not is_video:
+                yield from pool.do(partial(_of_photo, group, side))
+            elif open_video is not None:
+                yield from pool.do(partial(_of_video, group, side, open_video))
+        yield from pool.rest()
 
 
-def _of_photo(group: _Numbered, side: int) -> _Pictures:
+def _of_photo(group: _Numbered, side: int) -> _Thumbnails:
     made = thumbnails(group[0][1].path, [row.box for _, row in group], side)
-    return [(index, picture) for (index, _), picture in zip(group, made, strict=False)]
+    return [(index, image) for (index, _), image in zip(group, made, strict=False)]
 
 
-def _of_video(group: _Numbered, side: int) -> _Pictures:
+def _of_video(group: _Numbered, side: int, open_video: Callable[[str], Any]) -> _Thumbnails:
     """Reads a video once more, up to the last picture that is wanted."""
     from PIL import Image
-
-    from fer_deploy.video.reading import Video
 
     wanted: dict[int, _Numbered] = {}
     for index, row in group:
         wanted.setdefault(row.frame or 0, []).append((index, row))
-    made: _Pictures = []
+    made: _Thumbnails = []
     try:
-        with Video(group[0][1].path) as video, closing(video.moments()) as moments:
-            for moment in moments:
+        with open_video(group[0][1].path) as video, closing(video.frames()) as frames:
+            for moment in frames:
                 faces = wanted.pop(moment.number, [])
                 image = Image.fromarray(moment.pixels()) if faces else None
                 made += [(index, thumbnail(image, row.box, 1 / moment.scale, side)) for index, row in faces if image]

@@ -6,7 +6,7 @@ import time
 from importlib import import_module
 from typing import Any
 
-from fer_deploy.machine import cpu_flags
+from fer_deploy.system.machine import cpu_flags
 from fer_deploy.training.model import import_keras
 
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from fer_deploy.backends.quiet import quiet
 from fer_deploy.errors import MissingDependencyError, UsageError
 from fer_deploy.labels import IMAGE_SIZE, NUM_CLASSES
+from fer_deploy.system.quiet import quiet
 
 if TYPE_CHECKING:
     import keras

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_deploy.evaluation.accuracy import Score
-from fer_deploy.evaluation.drawing import new_figure
 from fer_deploy.labels import LABELS
+from fer_deploy.metrics.accuracy import Score
+from fer_deploy.system.figures import new_figure
 
 
 def draw_curves(history: Sequence[dict[str, Any]], best_epoch: int, path: Path) -> None:

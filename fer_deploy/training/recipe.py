@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fer_deploy.bundle.shipped import DEFAULT, shipped_names
 from fer_deploy.errors import TrainingError
 from fer_deploy.labels import IMAGE_SIZE
-from fer_deploy.shipped import DEFAULT, shipped_names
-from fer_deploy.toml_file import build, read_toml, take_table
+from fer_deploy.system.toml import build, read_toml, take_table
 from fer_deploy.training.augmentation import Augmentation
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from fer_deploy import __version__
 from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TRAINING, Fer2013, Partition
-from fer_deploy.evaluation.accuracy import Score, score
-from fer_deploy.evaluation.copies import Unseen, copies_table, without_copies
-from fer_deploy.machine import machine_info
+from fer_deploy.metrics.accuracy import Score, score
+from fer_deploy.metrics.duplicates import Unseen, copies_table, without_copies
+from fer_deploy.system.machine import machine_info
 from fer_deploy.training.fit import Fitted, as_json, predict
 from fer_deploy.training.heatmap import mean_faces, occlusion_map, surest_examples
 from fer_deploy.training.model import count_layers

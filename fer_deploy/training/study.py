@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_deploy.errors import OutputError, TrainingError
-from fer_deploy.files import written_whole
-from fer_deploy.toml_file import read_toml, take_table
+from fer_deploy.system.files import written_whole
+from fer_deploy.system.toml import read_toml, take_table
 from fer_deploy.training.fit import Fitted, as_json
 from fer_deploy.training.recipe import Recipe, load_recipe, parse_recipe
 

@@ -2,6 +2,8 @@
 
 A thread reads all of them as they come, since a source that is not read fills up and gives old pictures from then on.
 One picture waits to be taken at most, so what is looked at is no older than the last look took.
+
+From a camera to rows: each picture that is taken is looked at here and now, and its faces are followed.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 from collections.abc import Generator
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -20,9 +23,19 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from fer_deploy.errors import CameraError, UsageError
-from fer_deploy.video.every import Every
-from fer_deploy.video.reading import MOST_PIXELS, Moment, import_av, moment_of, why
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_deploy.backends.base import Backend, Images
+from fer_deploy.errors import CameraError, ImageError, UsageError
+from fer_deploy.images.sources import Source
+from fer_deploy.inference.pipeline import predictions
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.inference.prefetch import read
+from fer_deploy.labels import INPUT_SHAPE, NUM_CLASSES
+from fer_deploy.video.clips import FaceReading, FaceTracker
+from fer_deploy.video.reader import MOST_PIXELS, FrameSampling, VideoFrame, import_av, to_video_frame, why
+from fer_deploy.video.tracking import DEFAULT_S
 
 _V4L2: Final = "v4l2"
 _OPTIONS: Final = {"fflags": "nobuffer", "analyzeduration": "1000000", "probesize": "1000000"}
@@ -31,6 +44,9 @@ _OPEN_S: Final = 10.0
 _SILENT_S: Final = 10.0
 _POLL_S: Final = 0.1
 _JOIN_S: Final = 2.0
+_NO_ROWS: Final = np.zeros((0, NUM_CLASSES), np.float32)
+_SMALL: Final = 128
+_BLANK: Final = np.zeros((480, 640, 3), np.uint8)
 
 
 class _Shot(NamedTuple):
@@ -100,17 +116,19 @@ class Camera:
         except (av.FFmpegError, OSError, ValueError) as error:
             raise CameraError(_reason(name, place, error, is_device)) from error
 
-    def moments(self, every: Every | None = None, seconds: float | None = None) -> Generator[Moment, None, None]:
+    def frames(
+        self, every: FrameSampling | None = None, seconds: float | None = None
+    ) -> Generator[VideoFrame, None, None]:
         """Gives the newest picture whenever the last one is done with, until ``stop``.
 
         Args:
             every: Which pictures are wanted; None for as many as can be taken.
             seconds: For how long; None for no end.
         """
-        begun = heard = time.monotonic()
+        started = heard = time.monotonic()
         first: _Shot | None = None
         taken = -1
-        while not self._left and (seconds is None or time.monotonic() - begun < seconds):
+        while not self._left and (seconds is None or time.monotonic() - started < seconds):
             try:
                 shot = self._waiting.get(timeout=_POLL_S)
             except Empty:
@@ -125,7 +143,7 @@ class Camera:
             stretch = number if every is None else every.stretch(number, Fraction(time_s))
             if stretch > taken:
                 taken, self.came_s = stretch, shot.came_s
-                yield moment_of(number, time_s, shot.frame, self._stream.sample_aspect_ratio)
+                yield to_video_frame(number, time_s, shot.frame, self._stream.sample_aspect_ratio)
 
     def stop(self) -> None:
         """Ends ``moments`` at the next picture; from any thread, or a signal's handler."""
@@ -212,3 +230,87 @@ def _why(error: Exception) -> str:
     if isinstance(error, import_av().ExitError):  # which is how PyAV ends what takes longer than it may
         return f"nothing came for {_OPEN_S:g} s"
     return why(error).lower()
+
+
+class LiveReader:
+    """Makes the rows of a camera.
+
+    Args:
+        camera: An open one.
+        look: What looks for faces in a picture.
+        every: Which pictures are looked at, as ``Every.parse`` takes it; None for as many as can be.
+        smooth_s: See ``Smoothing``.
+        seconds: For how long; None for no end.
+
+    Attributes:
+        pixels: The picture whose rows came last: uint8 (H, W, 3), RGB.
+        scale: By which boxes are divided to lie in it.
+        last: Its rows.
+        age_s: How long before they were there it had come from the camera.
+
+    Raises:
+        UsageError: ``every`` or ``smooth_s`` makes no sense.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        look: FaceReading,
+        every: str | None = None,
+        smooth_s: float = DEFAULT_S,
+        seconds: float | None = None,
+    ) -> None:
+        self.camera = camera
+        self._look, self._seconds = look, seconds
+        self._every = None if every is None else FrameSampling.parse(every)
+        self._follower = FaceTracker(camera.name, smooth_s)
+        self.pixels: Images = np.zeros((1, 1, 3), np.uint8)
+        self.scale = 1.0
+        self.last: list[Prediction] = []
+        self.age_s = 0.0
+
+    @property
+    def source(self) -> Source:
+        """The camera as a source, for ``run``."""
+        return Source(self.camera.name, _no_image, self.rows)
+
+    def rows(self, backend: Backend) -> Generator[list[Prediction], None, None]:
+        """Classifies the faces of each picture that is taken; to be called once.
+
+        Args:
+            backend: An open one.
+
+        Yields:
+            The rows of a picture; at the end, where something went wrong, a row with the status ``error``.
+
+        Raises:
+            BackendError: The runtime failed.
+        """
+        read(Source("", partial(self._look, _BLANK)))  # loads what finds faces, while no picture grows old
+        for moment in self.camera.frames(self._every, self._seconds):
+            self.pixels, self.scale = moment.pixels(), moment.scale
+            decoded = read(Source(str(moment.number), partial(self._look, self.pixels)))
+            faces = _NO_ROWS if decoded.pixels is None else _run(backend, decoded.pixels)
+            found = predictions([decoded], faces)
+            self.last = self._follower.follow(moment.number, moment.time_s, moment.scale, found)
+            self.age_s = time.monotonic() - self.camera.came_s
+            yield self.last
+        if reason := self.camera.trouble or self._follower.trouble:
+            yield [Prediction.failed(self.camera.name, reason)]
+
+    def small_image(self, row: Prediction) -> bytes:
+        """Makes a WebP file of a face in the picture whose rows came last."""
+        from PIL import Image
+
+        from fer_deploy.reporting.thumbnails import thumbnail
+
+        return thumbnail(Image.fromarray(self.pixels), row.box, 1 / self.scale, _SMALL)
+
+
+def _run(backend: Backend, strip: NDArray[np.uint8]) -> NDArray[np.float32]:
+    batch = strip.reshape(-1, *INPUT_SHAPE)
+    return backend.run(batch) if len(batch) else _NO_ROWS
+
+
+def _no_image() -> None:
+    raise ImageError("a camera, not a picture")

@@ -3,34 +3,39 @@
 Rows come in the order of time, a picture's faces from the surest to the least sure. A sampled picture without a face
 is one row, ``no-face``. Where not all of a video can be read, what can be is kept, and one row with the status
 ``error``, the clip's last, tells the reason. In memory are some twenty pictures at most, however long the video.
+
+Reads videos, and loads what that takes when the first one comes: most runs have none.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.errors import ImageError, MissingDependencyError
+from fer_deploy.images.file_kinds import is_video
 from fer_deploy.images.sources import Source
-from fer_deploy.inference.photos import Found
+from fer_deploy.inference.face_reader import Found
 from fer_deploy.inference.pipeline import classify
-from fer_deploy.inference.predictions import ERROR, OK, Prediction
+from fer_deploy.inference.prediction import ERROR, OK, Prediction
 from fer_deploy.labels import LABELS
-from fer_deploy.video.every import DEFAULT, Every
-from fer_deploy.video.reading import Moment, Video
-from fer_deploy.video.smoothing import DEFAULT_S, Smoothing
-from fer_deploy.video.tracking import Tracks
+from fer_deploy.video.reader import DEFAULT, FrameSampling, Video, VideoFrame
+from fer_deploy.video.tracking import DEFAULT_S, Smoothing, Tracks
 
-Look = Callable[[Any], NDArray[np.uint8] | Found]
+if TYPE_CHECKING:
+    from fer_deploy.backends.base import Backend
+    from fer_deploy.inference.prediction import Prediction
+
+FaceReading = Callable[[Any], NDArray[np.uint8] | Found]
 """From uint8 (H, W, 3), RGB, to what ``classify`` takes: a face, or what was found in a photo."""
 _BATCH: Final = 4  # small: to look for faces takes far longer than to classify them, and pictures wait in memory
 
@@ -52,8 +57,8 @@ class ClipReader:
         UsageError: ``every`` or ``smooth_s`` makes no sense.
     """
 
-    def __init__(self, look: Look, every: str = DEFAULT, smooth_s: float = DEFAULT_S) -> None:
-        self._look, self._every, self._smooth_s = look, Every.parse(every), smooth_s
+    def __init__(self, look: FaceReading, every: str = DEFAULT, smooth_s: float = DEFAULT_S) -> None:
+        self._look, self._every, self._smooth_s = look, FrameSampling.parse(every), smooth_s
         Smoothing(smooth_s)
         self.path: str | None = None
         self.time_s = 0.0
@@ -83,10 +88,10 @@ class ClipReader:
 
     def _followed(self, path: str, video: Video, backend: Backend) -> Generator[list[Prediction], None, None]:
         ahead: deque[tuple[int, float, float]] = deque()  # of pictures that were taken and are not back yet
-        follower = Follower(path, self._smooth_s)
+        follower = FaceTracker(path, self._smooth_s)
 
         def sources() -> Iterator[Source]:
-            for moment in video.moments(self._every):
+            for moment in video.frames(self._every):
                 ahead.append((moment.number, moment.time_s, moment.scale))
                 yield Source(str(moment.number), partial(self._seen, moment))
 
@@ -100,11 +105,11 @@ class ClipReader:
         if reason := video.trouble or follower.trouble:
             yield [Prediction.failed(path, reason)]
 
-    def _seen(self, moment: Moment) -> NDArray[np.uint8] | Found:
+    def _seen(self, moment: VideoFrame) -> NDArray[np.uint8] | Found:
         return self._look(moment.pixels())
 
 
-class Follower:
+class FaceTracker:
     """Turns what was found in one picture after the other into the rows of a video.
 
     Args:
@@ -144,7 +149,7 @@ class Follower:
             row = replace(each, path=self._path, time_s=time_s, frame=number)
             if row.status == OK:
                 track = next(tracks)
-                row = _told(row, self._smoothing.add(track, time_s, each.probabilities))
+                row = _reported(row, self._smoothing.add(track, time_s, each.probabilities))
                 x, y, width, height = each.box or (0.0, 0.0, 0.0, 0.0)
                 box = None if each.box is None else (x * scale, y * scale, width * scale, height * scale)
                 row = replace(row, track=track, box=box)
@@ -152,6 +157,73 @@ class Follower:
         return rows
 
 
-def _told(row: Prediction, probabilities: tuple[float, ...]) -> Prediction:
+def _reported(row: Prediction, probabilities: tuple[float, ...]) -> Prediction:
     best = max(range(len(LABELS)), key=probabilities.__getitem__)
     return replace(row, emotion=LABELS[best], confidence=probabilities[best], probabilities=probabilities)
+
+
+class LazyClipReader:
+    """Makes a ``ClipReader`` when it is needed; at once where settings are given, so that wrong ones are told.
+
+    Args:
+        look: See ``ClipReader``, as are the next two.
+        every: None for the usual.
+        smooth_s: None for the usual.
+        given: Paths that are to be read; a video among them needs PyAV now.
+
+    Raises:
+        UsageError: A setting makes no sense.
+        MissingDependencyError: A video is given and PyAV is not installed.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[Any], Any],
+        every: str | None = None,
+        smooth_s: float | None = None,
+        given: Iterable[str] = (),
+    ) -> None:
+        self._look, self._every, self._smooth_s = look, every, smooth_s
+        self._made: ClipReader | None = None
+        if every is not None or smooth_s is not None:
+            self._make()
+        if any(map(is_video, given)):
+            from fer_deploy.video.reader import import_av
+
+            import_av()
+
+    def _make(self) -> ClipReader:
+        from fer_deploy.video.reader import DEFAULT
+        from fer_deploy.video.tracking import DEFAULT_S
+
+        smooth_s = DEFAULT_S if self._smooth_s is None else self._smooth_s
+        self._made = self._made or ClipReader(self._look, self._every or DEFAULT, smooth_s)
+        return self._made
+
+    def rows(self, path: str, backend: Backend) -> Generator[list[Prediction], None, None]:
+        """See ``ClipReader.rows``."""
+        return self._make().rows(path, backend)
+
+    def settings(self) -> dict[str, str]:
+        """Gives what decides about rows, for ``Journal``."""
+        usual = "as usual"
+        return {"every": self._every or usual, "smooth": usual if self._smooth_s is None else f"{self._smooth_s:g}"}
+
+    def place(self) -> str:
+        """Tells how far in which video it is; nothing where none is under way."""
+        made = self._made
+        if made is None or made.path is None:
+            return ""
+        whole = f" of {_clock(made.duration_s)}" if made.duration_s else ""
+        done = min(1.0, made.time_s / made.duration_s) if made.duration_s else 0
+        bar = "━" * round(_BAR * done)
+        return f"{_clock(made.time_s)}{whole} {bar:{_BAR}}"
+
+
+_BAR = 20
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from fer_deploy.errors import OutputError, UsageError
-from fer_deploy.evaluation.drawing import new_figure
-from fer_deploy.files import check_new
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
 from fer_deploy.labels import LABELS
-from fer_deploy.reporting.annotation import COLOURS
+from fer_deploy.reporting.annotate import COLOURS
+from fer_deploy.system.figures import new_figure
+from fer_deploy.system.files import check_new
 
 CHARTS: Final = 8
 _ENDINGS: Final = (".png", ".pdf", ".svg")

@@ -4,23 +4,29 @@ Each track says where its face should be by now, from where it was and how it mo
 is for). Pairs of such places and of found faces are joined, those that overlap most (IoU) first, both boxes taken twice
 as large, so that a small face may move by its own width between two pictures. Nobody is recognised:
 a face that was away for longer begins a new track, and two that cover each other while they turn back may be mixed up.
+
+Smooths a track's probabilities over time, so that one odd picture does not change what is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fer_deploy.errors import UsageError
 from fer_deploy.faces.face import Floats, shared
 
 LEAST_OVERLAP: Final = 0.2
 GROWN: Final = 2.0
 KEPT_S: Final = 1.0
 """A track ends when its face was not found for longer than this, and in more than ``KEPT_PICTURES`` pictures."""
-KEPT_PICTURES: Final = 2
+KEPT_IMAGES: Final = 2
+DEFAULT_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -54,7 +60,7 @@ class Tracks:
 
     def __init__(self) -> None:
         self._tracks: list[_Track] = []
-        self.begun = 0
+        self.started = 0
 
     @property
     def alive(self) -> set[int]:
@@ -77,12 +83,12 @@ class Tracks:
             track.missed += 1
         for index, place in enumerate(places):
             if index not in given:
-                given[index] = _Track(self.begun, place, time_s, np.zeros(2, np.float32))
+                given[index] = _Track(self.started, place, time_s, np.zeros(2, np.float32))
                 self._tracks.append(given[index])
-                self.begun += 1
+                self.started += 1
             given[index].seen(time_s, place)
         self._tracks = [
-            track for track in self._tracks if track.missed <= KEPT_PICTURES or time_s - track.time_s <= KEPT_S
+            track for track in self._tracks if track.missed <= KEPT_IMAGES or time_s - track.time_s <= KEPT_S
         ]
         return [given[index].number for index in range(len(places))]
 
@@ -108,3 +114,38 @@ def _grown(boxes: Floats) -> Floats:
     grown[..., :2] -= boxes[..., 2:] * np.float32((GROWN - 1) / 2)
     grown[..., 2:] *= np.float32(GROWN)
     return grown
+
+
+class Smoothing:
+    """An exponential moving average for each track: what is older by ``seconds`` counts e times less.
+
+    The first picture of a track counts as it is. With ``s`` the last value, ``p`` the new one and ``dt`` the time
+    between them, the next value is ``s + (1 - exp(-dt / seconds)) * (p - s)``; sums stay 1.
+
+    Args:
+        seconds: The time constant; 0 leaves all as it is.
+
+    Raises:
+        UsageError: It is negative or no number.
+    """
+
+    def __init__(self, seconds: float = DEFAULT_S) -> None:
+        if not 0 <= seconds < math.inf:
+            raise UsageError(f"--smooth {seconds} is no time: give seconds, 0 for no smoothing")
+        self._seconds = seconds
+        self._last: dict[int, tuple[float, NDArray[np.float64]]] = {}
+
+    def add(self, track: int, time_s: float, probabilities: tuple[float, ...]) -> tuple[float, ...]:
+        """Takes a track's next probabilities; gives the smoothed ones."""
+        new = np.array(probabilities)
+        if self._seconds and track in self._last:
+            before_s, before = self._last[track]
+            new = before - math.expm1(-(time_s - before_s) / self._seconds) * (new - before)
+        if self._seconds:
+            self._last[track] = (time_s, new)
+        return tuple(new.tolist())
+
+    def keep(self, alive: Set[int]) -> None:
+        """Forgets all other tracks, so that memory does not grow with a video's length."""
+        for track in self._last.keys() - alive:
+            del self._last[track]

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from fer_deploy.backends.base import Backend
-from fer_deploy.backends.onnxruntime_gpu import PROVIDERS
+from fer_deploy.backends.onnxruntime import PROVIDERS
 from fer_deploy.backends.registry import BACKENDS, backend_class
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.errors import (
     BackendError,
     BundleError,
@@ -28,7 +28,7 @@ from fer_deploy.errors import (
     UsageError,
 )
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (70, 48, 48, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (70, 48, 48, 1), dtype=np.uint8)
 MODULES = {"keras": "keras", "onnx": "onnxruntime", "openvino": "openvino", "trt": "cuda.bindings"}
 WITHOUT_A_GPU = sorted(set(BACKENDS) - {"trt"})
 
@@ -43,7 +43,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(scope="module")
 def reference(tiny_bundle: Bundle) -> np.ndarray:
     with open_backend(tiny_bundle, "keras") as backend:
-        return backend.run(PICTURES)
+        return backend.run(IMAGES)
 
 
 @pytest.fixture(params=[*WITHOUT_A_GPU, pytest.param("trt", marks=pytest.mark.gpu)])
@@ -66,7 +66,7 @@ def copy(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
 
 
 def test_all_agree_with_keras(backend: Backend, reference: np.ndarray) -> None:
-    found = backend.run(PICTURES)
+    found = backend.run(IMAGES)
     assert found.dtype == np.float32
     assert found.shape == (70, 7)
     np.testing.assert_allclose(found, reference, atol=1e-5)
@@ -76,39 +76,39 @@ def test_all_agree_with_keras(backend: Backend, reference: np.ndarray) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 37])
 def test_the_size_of_a_batch_changes_nothing(backend: Backend, reference: np.ndarray, n: int) -> None:
-    np.testing.assert_allclose(backend.run(PICTURES[:n]), reference[:n], atol=1e-5)
+    np.testing.assert_allclose(backend.run(IMAGES[:n]), reference[:n], atol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [[], [5], [1, 1], [64, 6], [7] * 10, [30, 1, 30, 1, 8]])
 def test_a_stream_gives_what_single_runs_give(backend: Backend, reference: np.ndarray, sizes: list[int]) -> None:
     ends = np.cumsum(sizes, dtype=int)
-    batches = [PICTURES[end - size : end] for size, end in zip(sizes, ends, strict=True)]
-    answers = list(backend.run_stream(iter(batches)))
-    assert [len(answer) for answer in answers] == sizes
-    for answer, end in zip(answers, ends, strict=True):
-        np.testing.assert_allclose(answer, reference[end - len(answer) : end], atol=1e-5)
+    batches = [IMAGES[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    predictions = list(backend.run_stream(iter(batches)))
+    assert [len(prediction) for prediction in predictions] == sizes
+    for prediction, end in zip(predictions, ends, strict=True):
+        np.testing.assert_allclose(prediction, reference[end - len(prediction) : end], atol=1e-5)
 
 
 def test_answers_are_the_callers_own(backend: Backend) -> None:
-    first = backend.run(PICTURES[:3])
+    first = backend.run(IMAGES[:3])
     kept = first.copy()
-    backend.run(PICTURES[3:6])
+    backend.run(IMAGES[3:6])
     np.testing.assert_array_equal(first, kept)
-    answers = list(backend.run_stream(PICTURES[i : i + 1] for i in range(20)))
-    np.testing.assert_allclose(np.concatenate(answers), backend.run(PICTURES[:20]), atol=1e-5)
+    predictions = list(backend.run_stream(IMAGES[i : i + 1] for i in range(20)))
+    np.testing.assert_allclose(np.concatenate(predictions), backend.run(IMAGES[:20]), atol=1e-5)
 
 
 def test_arrays_need_not_be_contiguous(backend: Backend, reference: np.ndarray) -> None:
-    np.testing.assert_allclose(backend.run(PICTURES[::-2]), reference[::-2], atol=1e-5)
-    streamed = list(backend.run_stream([PICTURES[::7], PICTURES[::-9]]))
+    np.testing.assert_allclose(backend.run(IMAGES[::-2]), reference[::-2], atol=1e-5)
+    streamed = list(backend.run_stream([IMAGES[::7], IMAGES[::-9]]))
     np.testing.assert_allclose(streamed[1], reference[::-9], atol=1e-5)
 
 
 def test_several_threads_at_once(backend: Backend, reference: np.ndarray) -> None:
     def work(start: int) -> bool:
         mine = slice(start, start + 10)
-        alone = backend.run(PICTURES[mine])
-        streamed = np.concatenate(list(backend.run_stream([PICTURES[mine][:4], PICTURES[mine][4:]])))
+        alone = backend.run(IMAGES[mine])
+        streamed = np.concatenate(list(backend.run_stream([IMAGES[mine][:4], IMAGES[mine][4:]])))
         return np.allclose(alone, reference[mine], atol=1e-5) and np.allclose(streamed, reference[mine], atol=1e-5)
 
     with ThreadPoolExecutor(4) as pool:
@@ -116,15 +116,15 @@ def test_several_threads_at_once(backend: Backend, reference: np.ndarray) -> Non
 
 
 def test_a_stream_may_be_left_in_the_middle(backend: Backend) -> None:
-    stream = backend.run_stream(PICTURES[i : i + 1] for i in range(50))
+    stream = backend.run_stream(IMAGES[i : i + 1] for i in range(50))
     next(stream)
     stream.close()
-    assert backend.run(PICTURES[:1]).shape == (1, 7)
+    assert backend.run(IMAGES[:1]).shape == (1, 7)
 
 
 def test_a_failing_source_of_batches_is_passed_on(backend: Backend) -> None:
     def batches() -> Iterator[np.ndarray]:
-        yield from (PICTURES[:2] for _ in range(5))
+        yield from (IMAGES[:2] for _ in range(5))
         raise LookupError("the camera is gone")
 
     with pytest.raises(LookupError, match="camera"):
@@ -134,12 +134,12 @@ def test_a_failing_source_of_batches_is_passed_on(backend: Backend) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        PICTURES.astype(np.float32),
-        PICTURES[:0],
-        PICTURES[0],
-        PICTURES[..., 0],
+        IMAGES.astype(np.float32),
+        IMAGES[:0],
+        IMAGES[0],
+        IMAGES[..., 0],
         np.zeros((2, 48, 48, 3), np.uint8),
-        [PICTURES[0]],
+        [IMAGES[0]],
         None,
     ],
 )
@@ -147,18 +147,18 @@ def test_a_batch_that_breaks_the_contract(backend: Backend, wrong: object) -> No
     with pytest.raises(BackendError, match="must be uint8"):
         backend.run(wrong)  # type: ignore[arg-type]
     with pytest.raises(BackendError, match="must be uint8"):
-        list(backend.run_stream([PICTURES[:1], wrong, PICTURES[:1]]))  # type: ignore[list-item]
+        list(backend.run_stream([IMAGES[:1], wrong, IMAGES[:1]]))  # type: ignore[list-item]
 
 
 def test_life_cycle(backend: Backend) -> None:
-    before = backend.run(PICTURES[:2])
+    before = backend.run(IMAGES[:2])
     assert backend.open() is backend
     backend.close()
     backend.close()
     with pytest.raises(BackendError, match="not open"):
-        backend.run(PICTURES[:2])
+        backend.run(IMAGES[:2])
     backend.open()
-    np.testing.assert_allclose(backend.run(PICTURES[:2]), before, atol=1e-6)
+    np.testing.assert_allclose(backend.run(IMAGES[:2]), before, atol=1e-6)
 
 
 def test_what_is_in_use_is_told(backend: Backend) -> None:
@@ -293,7 +293,7 @@ open_backend(Bundle.load({str(tiny_bundle.path)!r}), "keras", threads=1).close()
 def test_importing_a_backend_imports_no_runtime() -> None:
     program = """
 import sys
-from fer_deploy.backends.onnxruntime_gpu import PROVIDERS
+from fer_deploy.backends.onnxruntime import PROVIDERS
 from fer_deploy.backends.registry import BACKENDS, backend_class
 for name in BACKENDS:
     backend_class(name)

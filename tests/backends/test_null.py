@@ -8,29 +8,29 @@ import pytest
 from fer_deploy.backends.null import NullBackend
 from fer_deploy.backends.registry import BACKENDS, MEASURING, backend_class
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError, UsageError
-from fer_deploy.evaluation.forms import NULL, all_forms, select
+from fer_deploy.verification.variants import NULL, all_variants, select
 
-PICTURES = np.zeros((5, 48, 48, 1), np.uint8)
+IMAGES = np.zeros((5, 48, 48, 1), np.uint8)
 
 
 def test_it_answers_and_keeps_the_contract() -> None:
     with NullBackend(Bundle.load()) as backend:
-        found = backend.run(PICTURES)
+        found = backend.run(IMAGES)
         assert (found.shape, found.dtype) == ((5, 7), np.float32)
         np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
-        assert [len(answer) for answer in backend.run_stream([PICTURES, PICTURES[:2]])] == [5, 2]
+        assert [len(prediction) for prediction in backend.run_stream([IMAGES, IMAGES[:2]])] == [5, 2]
         with pytest.raises(BackendError, match="must be uint8"):
-            backend.run(PICTURES[..., 0])
+            backend.run(IMAGES[..., 0])
 
 
 def test_it_is_found_by_its_name_only() -> None:
     assert backend_class("null") is NullBackend
     assert not set(MEASURING) & set(BACKENDS)
-    assert NULL not in all_forms()
-    assert NULL in select(extra=(NULL,)).forms
-    assert select("null", extra=(NULL,)).forms == (NULL,)
+    assert NULL not in all_variants()
+    assert NULL in select(extra=(NULL,)).variants
+    assert select("null", extra=(NULL,)).variants == (NULL,)
     with pytest.raises(UsageError, match="no backend 'null'"):
         select("null")
 

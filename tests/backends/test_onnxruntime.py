@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.backends.onnxruntime_gpu import BoundSession, missing_library, provider_options
+from fer_deploy.backends.onnxruntime import BoundSession, missing_library, provider_options
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.errors import UnavailableError
-from fer_deploy.gpus import ask_driver
+from fer_deploy.system.gpus import ask_driver
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-PICTURES = np.random.default_rng(0).integers(0, 256, (16, 48, 48, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (16, 48, 48, 1), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def quantised(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[float], Bundle]:
 def test_int8_trt_is_simulated_and_says_so(quantised: Callable[[float], Bundle], tiny_bundle: Bundle) -> None:
     with open_backend(quantised(0.5), "onnx", "int8-trt") as backend:
         assert (backend.precision, backend.effective, backend.simulated) == ("int8-trt", "int8", True)
-        logits = np.log(backend.run(PICTURES))
+        logits = np.log(backend.run(IMAGES))
     steps = (logits - logits[:, :1]) / 0.5
     np.testing.assert_allclose(steps, steps.round(), atol=1e-3)
     with open_backend(tiny_bundle, "onnx") as backend:
@@ -60,12 +60,12 @@ def test_bound_tensors_give_the_same_answers(tiny_bundle: Bundle) -> None:
     session = onnxruntime.InferenceSession(tiny_bundle.read("onnx"), providers=["CPUExecutionProvider"])
     bound = BoundSession(onnxruntime, session, "cpu")
     with open_backend(tiny_bundle, "onnx") as backend:
-        for batch in (PICTURES, PICTURES[:3], PICTURES[::-2], PICTURES[3:6]):
-            answers = bound.run(batch)
-            kept = answers.copy()
+        for batch in (IMAGES, IMAGES[:3], IMAGES[::-2], IMAGES[3:6]):
+            predictions = bound.run(batch)
+            kept = predictions.copy()
             bound.run(batch[::-1])
-            np.testing.assert_array_equal(answers, kept)
-            np.testing.assert_allclose(answers, backend.run(batch), atol=1e-6)
+            np.testing.assert_array_equal(predictions, kept)
+            np.testing.assert_allclose(predictions, backend.run(batch), atol=1e-6)
 
 
 def test_the_missing_library_is_named(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_tensorrt_takes_no_int8_file_of_cpus(tiny_bundle: Bundle) -> None:
 
 def test_what_providers_are_told() -> None:
     assert provider_options("cuda") == {"use_tf32": "0"}
-    told = provider_options("tensorrt")
-    assert not {"trt_fp16_enable", "trt_int8_enable"} & told.keys()  # with either, types are TensorRT's choice
-    assert told["trt_profile_max_shapes"] == "image:256x48x48x1"
-    assert "trt_engine_cache_enable" not in told
+    reported = provider_options("tensorrt")
+    assert not {"trt_fp16_enable", "trt_int8_enable"} & reported.keys()  # with either, types are TensorRT's choice
+    assert reported["trt_profile_max_shapes"] == "image:256x48x48x1"
+    assert "trt_engine_cache_enable" not in reported

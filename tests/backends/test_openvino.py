@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_deploy.backends.blob_cache import KEEP, cache_folder
-from fer_deploy.backends.openvino_import import shared_core
+from fer_deploy.backends.openvino import shared_core
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.errors import BackendError
+from fer_deploy.system.files import KEEP, cache_folder
 
 openvino = pytest.importorskip("openvino")
-PICTURES = np.random.default_rng(0).integers(0, 256, (64, 48, 48, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (64, 48, 48, 1), dtype=np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def classify(bundle: Bundle, precision: str = "fp32") -> np.ndarray:
     with open_backend(bundle, "openvino", precision) as backend:
-        return backend.run(PICTURES)
+        return backend.run(IMAGES)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def int8_bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
     quantization = pytest.importorskip("onnxruntime.quantization")
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
-        batches = iter([{"image": PICTURES}])
+        batches = iter([{"image": IMAGES}])
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.batches, None)
@@ -57,7 +57,7 @@ def test_bf16_where_the_cpu_has_it(tiny_bundle: Bundle) -> None:
     if "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with open_backend(tiny_bundle, "openvino", "bf16") as backend:
             assert backend.effective == "bf16"
-            np.testing.assert_allclose(backend.run(PICTURES), classify(tiny_bundle), atol=0.1)
+            np.testing.assert_allclose(backend.run(IMAGES), classify(tiny_bundle), atol=0.1)
     else:
         with pytest.raises(BackendError, match="no bf16 on this CPU"):
             open_backend(tiny_bundle, "openvino", "bf16")
@@ -68,7 +68,7 @@ def test_int8_is_seen_in_the_compiled_graph(int8_bundle: Bundle, tiny_bundle: Bu
     for _ in ("compiled", "from the cache"):
         with open_backend(int8_bundle, "openvino", "int8") as backend:
             assert backend.effective == "int8"
-            np.testing.assert_allclose(backend.run(PICTURES), classify(tiny_bundle), atol=0.3)
+            np.testing.assert_allclose(backend.run(IMAGES), classify(tiny_bundle), atol=0.3)
 
 
 def test_an_int8_name_on_a_float_file_is_refused(tiny_bundle: Bundle) -> None:
@@ -128,8 +128,8 @@ with Classifier.load({str(tiny_bundle.path)!r}) as classifier:
     print(classifier.predict(np.zeros((1, 48, 48), np.uint8))[0].confidence)
 """
     started = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    answers = [process.communicate()[0] for process in started]
-    assert len(set(answers)) == 1
+    predictions = [process.communicate()[0] for process in started]
+    assert len(set(predictions)) == 1
     assert [process.returncode for process in started] == [0] * 4
     assert len(list(cache.iterdir())) == 1
 
@@ -141,22 +141,22 @@ def test_where_batches_come_slowly_answers_do_not_wait_for_later_ones(tiny_bundl
         for number in range(12):
             time.sleep(0.05)
             assert number < 4 or came.wait(10)
-            yield PICTURES[number : number + 4]
+            yield IMAGES[number : number + 4]
 
     with open_backend(tiny_bundle, "openvino") as backend:
-        answers = []
-        for answer in backend.run_stream(batches()):
-            answers.append(answer)
+        predictions = []
+        for prediction in backend.run_stream(batches()):
+            predictions.append(prediction)
             came.set()
-        expected = backend.run(PICTURES)
-    assert len(answers) == 12
-    for number, answer in enumerate(answers):
-        assert answer == pytest.approx(expected[number : number + 4], abs=1e-5)
+        expected = backend.run(IMAGES)
+    assert len(predictions) == 12
+    for number, prediction in enumerate(predictions):
+        assert prediction == pytest.approx(expected[number : number + 4], abs=1e-5)
 
 
 def test_one_thread_computes_the_same(tiny_bundle: Bundle) -> None:
     with open_backend(tiny_bundle, "openvino", threads=1) as backend:
-        np.testing.assert_allclose(backend.run(PICTURES), classify(tiny_bundle), atol=1e-6)
+        np.testing.assert_allclose(backend.run(IMAGES), classify(tiny_bundle), atol=1e-6)
 
 
 def test_openvino_comes_without_its_converter_until_that_is_asked_for(tiny_bundle: Bundle) -> None:
@@ -190,9 +190,9 @@ print(found.tobytes().hex())
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    answers = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [0, 0], answers
-    assert answers[0] == answers[1]
+    predictions = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], predictions
+    assert predictions[0] == predictions[1]
     assert [path.suffix for path in cache.iterdir()] == [".blob"]  # whole, and nothing left half-written
 
 
@@ -200,7 +200,7 @@ def test_signals_still_come_after_two_were_closed_in_the_order_of_their_opening(
     code = """
 import faulthandler, signal, sys, time
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 faulthandler.enable()  # gives the thread an alternate stack, as pytest and many servers do
 first, second = (open_backend(Bundle.load(sys.argv[1]), "openvino", "fp32") for _ in range(2))
 first.close()

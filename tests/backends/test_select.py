@@ -13,10 +13,11 @@ import pytest
 
 from fer_deploy.backends import select
 from fer_deploy.backends.base import Backend
-from fer_deploy.backends.select import Choice, choose, decide
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.backends.select import BackendChoice, choose, decide
+from fer_deploy.bundle.manifest import Bundle, describe_file
+from fer_deploy.bundle.records import Record
+from fer_deploy.bundle.store import keep
 from fer_deploy.errors import UsageError
-from fer_deploy.records import Record, keep
 
 HERE, ELSEWHERE = "avx2", "amx"
 GPU = "NVIDIA H200"
@@ -46,8 +47,8 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def with_records(bundle: Bundle, *changes: dict[str, Any]) -> Bundle:
     for change in changes:
-        form = {"backend": "openvino", "precision": "fp32", **change}
-        artefact = bundle.find("keras" if form["backend"] == "keras" else "onnx", form["precision"])
+        variant = {"backend": "openvino", "precision": "fp32", **change}
+        artefact = bundle.find("keras" if variant["backend"] == "keras" else "onnx", variant["precision"])
         whole = Record(
             backend="openvino", precision="fp32", effective="fp32", simulated=False, device="cpu", runtime="R 1",
             machine=HERE, artefact_sha256=artefact.sha256 if artefact else bundle.artefacts[1].sha256,
@@ -144,7 +145,7 @@ def test_what_the_bundle_has_decides_too(bundle: Bundle, monkeypatch: pytest.Mon
 
 
 def test_tensorrt_has_one_int8(bundle: Bundle) -> None:
-    assert choose(bundle, "trt", "int8") == Choice("trt", "int8-trt", "cuda")
+    assert choose(bundle, "trt", "int8") == BackendChoice("trt", "int8-trt", "cuda")
 
 
 def test_names_that_there_are_not(bundle: Bundle) -> None:
@@ -156,7 +157,7 @@ def test_deciding_takes_no_runtime_and_no_time(bundle: Bundle) -> None:
     with_records(bundle, {}, INT8, {"backend": "keras", "images_per_s": 9000.0})
     program = f"""
 import sys
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.backends.select import choose
 choose(Bundle.load({str(bundle.path)!r}))
 print(*sorted({{"keras", "tensorflow", "onnxruntime", "openvino", "torch"}} & set(sys.modules)))

@@ -6,7 +6,7 @@ import numpy as np
 from faces import Row, matched, table
 from pasting import HEIGHT, WIDTH, Kind, Pasted, paste, scenes
 
-from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.data.probe import probe_images
 
 FACES = probe_images()[:5, ..., 0]
 
@@ -15,8 +15,8 @@ def test_each_face_is_pasted_once_and_whole_and_the_same_seed_gives_the_same() -
     kind = Kind("some", sides=(40, 300))
     drawn = list(scenes(FACES, kind, most=3, seed=2))
     assert sorted(face.number for _, pasted in drawn for face in pasted) == list(range(len(FACES)))
-    for picture, pasted in drawn:
-        assert (picture.shape, picture.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
+    for image, pasted in drawn:
+        assert (image.shape, image.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
         assert all(40 <= face.side <= 300 and abs(face.turn) <= 15 for face in pasted)
         assert all(face.side / 2 < face.x < WIDTH - face.side / 2 for face in pasted)
     again = list(scenes(FACES, kind, most=3, seed=2))
@@ -24,11 +24,11 @@ def test_each_face_is_pasted_once_and_whole_and_the_same_seed_gives_the_same() -
 
 
 def test_a_pasted_face_lies_where_it_says() -> None:
-    picture = np.zeros((200, 200, 3), np.uint8)
-    paste(picture, FACES[0], Pasted(0, 100, 90, 48, 0), blend=0)
-    inner = picture[90 - 20 : 90 + 20, 100 - 20 : 100 + 20, 0]
+    image = np.zeros((200, 200, 3), np.uint8)
+    paste(image, FACES[0], Pasted(0, 100, 90, 48, 0), blend=0)
+    inner = image[90 - 20 : 90 + 20, 100 - 20 : 100 + 20, 0]
     assert np.array_equal(inner, FACES[0][4:44, 4:44])
-    assert not picture[:60].any()
+    assert not image[:60].any()
 
 
 def test_a_box_counts_once_and_only_near_the_face_and_of_its_size() -> None:

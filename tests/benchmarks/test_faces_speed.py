@@ -14,11 +14,11 @@ from pasting import Pasted
 from PIL import Image
 
 from fer_deploy.backends.openvino import OpenVinoBackend
-from fer_deploy.bundle import Bundle
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.faces.detectors import choose
-from fer_deploy.faces.search import TwoLooks
-from fer_deploy.faces.yunet import YuNet
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.data.probe import probe_images
+from fer_deploy.faces.catalogue import choose
+from fer_deploy.faces.detector import TwoStageDetector
+from fer_deploy.faces.networks import YuNet
 
 
 def test_photos_are_drawn_with_so_many_faces(tmp_path: Path) -> None:
@@ -36,10 +36,10 @@ def test_the_ways_take_turns_and_each_is_told(
     (tmp_path / "photos").mkdir()
     drawn = []
     for number, place in enumerate([(32, 64), (96, 160)]):
-        picture = np.zeros((192, 256, 3), np.uint8)
-        picture[place[0] : place[0] + 32, place[1] : place[1] + 32] = (255, 255, 0)
+        image = np.zeros((192, 256, 3), np.uint8)
+        image[place[0] : place[0] + 32, place[1] : place[1] + 32] = (255, 255, 0)
         path = tmp_path / f"photos/{number}.jpg"
-        Image.fromarray(picture).save(path, quality=95)
+        Image.fromarray(image).save(path, quality=95)
         drawn.append((path, [Pasted(0, place[1] + 8, place[0] + 16, 24, 0)]))
     some = {name: ways[name] for name in ("as infer", "one look")}
     with OpenVinoBackend(tiny_bundle, "fp32") as backend:
@@ -56,19 +56,19 @@ def test_the_ways_take_turns_and_each_is_told(
 
 
 def test_one_look_finds_what_is_yellow(yellow_grids: Callable[..., bytes]) -> None:
-    picture = np.zeros((128, 128, 3), np.uint8)
-    picture[64:96, 32:64] = (255, 255, 0)
-    assert OneLook(YuNet(yellow_grids(alive=32))).detect(picture)[0].box == pytest.approx((32, 68, 16, 24), abs=1)
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[64:96, 32:64] = (255, 255, 0)
+    assert OneLook(YuNet(yellow_grids(alive=32))).detect(image)[0].box == pytest.approx((32, 68, 16, 24), abs=1)
 
 
 def test_eight_bits_find_the_same(yellow_grids: Callable[..., bytes]) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
     photos = list(np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8))
     photos[0][:32] = 255
-    picture = np.zeros((256, 256, 3), np.uint8)
-    picture[128:160, 96:128] = (255, 255, 0)
+    image = np.zeros((256, 256, 3), np.uint8)
+    image[128:160, 96:128] = (255, 255, 0)
     before = yellow_grids(alive=32)
     after = quantised(before, photos, blue_first=True)
     assert b"QuantizeLinear" in after
-    boxes = [TwoLooks(YuNet(content)).detect(picture)[0].box for content in (before, after)]
+    boxes = [TwoStageDetector(YuNet(content)).detect(image)[0].box for content in (before, after)]
     assert boxes[0] == pytest.approx(boxes[1], abs=3)

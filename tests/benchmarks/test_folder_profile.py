@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_profile
 
 from fer_deploy.backends.openvino import OpenVinoBackend
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 
 def test_shares_and_stages(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks/gpu_check.py"
 

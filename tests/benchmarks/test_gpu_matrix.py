@@ -7,7 +7,7 @@ from typing import Any
 from gpu_matrix import Launched, merged, row_of, table
 from gpu_rows import failed, in_process
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 
 def test_keras_under_xla_gives_what_keras_gives(tiny_bundle: Bundle) -> None:

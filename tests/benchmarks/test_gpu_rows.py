@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from gpu_rows import arguments, handed_on
 
-from fer_deploy.gpus import ask_driver
+from fer_deploy.system.gpus import ask_driver
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 

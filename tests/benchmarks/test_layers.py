@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import layers
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 
 def test_each_convolution_has_a_time_and_the_int8_kernel_that_took_it() -> None:

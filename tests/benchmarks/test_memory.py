@@ -7,7 +7,7 @@ from pathlib import Path
 import memory
 import pytest
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 
 def test_a_row_per_folder_and_what_it_takes_more(tiny_bundle: Bundle) -> None:

@@ -14,7 +14,7 @@ import pytest
 from peak import matrix_product, operations_per_image
 from protocol import Runner, Worker, WorkerError
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 PEERS = Path(__file__).parents[2] / "benchmarks/peers"
 HEAD = f"""
@@ -78,7 +78,7 @@ def test_a_worker_that_dies_in_a_round_tells_why(tmp_path: Path) -> None:
 
 def test_every_picture_is_answered_once_and_in_order() -> None:
     runner = Runner(np.arange(7), lambda batches, size: batches)
-    assert runner.answers(3) == list(range(7))
+    assert runner.predictions(3) == list(range(7))
     assert runner.run(0, 3)[0] == 3, "at least one batch, however short the time"
     assert runner.run(0, 64)[0] == 7, "a batch larger than all pictures"
 

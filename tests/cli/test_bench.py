@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.cli import main
-from fer_deploy.machine import machine_info
+from fer_deploy.system.machine import machine_info
 
 FAST = ("--duration", "0.05", "--batch", "1,3")
 
@@ -68,10 +68,10 @@ def test_tables_and_files(command: Command, tiny_bundle: Bundle, tmp_path: Path)
     assert "x Keras, x ORT: against Keras and ONNX Runtime fp32, each at its best batch" in done.out
     assert f"CPU class {machine_info()['cpu_class']}" in done.out
     assert done.out.count("fastest") == 1
-    told = json.loads(output.read_text())
-    assert list(told) == ["schema", "machine", "bundle", "settings", "rows"]
-    assert [row["backend"] for row in told["rows"]] == ["onnx"] * 8 + ["null"] * 4
-    onnx = [row for row in told["rows"] if row["backend"] == "onnx"]
+    reported = json.loads(output.read_text())
+    assert list(reported) == ["schema", "machine", "bundle", "settings", "rows"]
+    assert [row["backend"] for row in reported["rows"]] == ["onnx"] * 8 + ["null"] * 4
+    onnx = [row for row in reported["rows"] if row["backend"] == "onnx"]
     assert max(row["speed_up_over_onnx_fp32"] for row in onnx if row["precision"] == "fp32") == 1
     assert all(row["accuracy"] and row["samples_s"] for row in onnx)
 
@@ -83,9 +83,9 @@ def test_tables_and_files(command: Command, tiny_bundle: Bundle, tmp_path: Path)
 def test_json_on_stdout(command: Command) -> None:
     done = command("--backend", "null", *FAST, "--mode", "latency", "--json")
     assert done.code == 0
-    told = json.loads(done.out)
-    assert {row["mode"] for row in told["rows"]} == {"latency"}
-    assert told["settings"] | {"batches": [1, 3], "duration_s": 0.05} == told["settings"]
+    reported = json.loads(done.out)
+    assert {row["mode"] for row in reported["rows"]} == {"latency"}
+    assert reported["settings"] | {"batches": [1, 3], "duration_s": 0.05} == reported["settings"]
 
 
 def test_a_plot(command: Command, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from fer_deploy.cli import app
-from fer_deploy.data import PRIVATE, PUBLIC, TRAINING, Fer2013, Partition
 from fer_deploy.data.convert import convert
+from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TRAINING, Fer2013, Partition
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fer_deploy.backends import diagnosis
-from fer_deploy.backends.diagnosis import Tried
 from fer_deploy.backends.registry import BACKENDS
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.cli import app, main
+from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import UsageError
-from fer_deploy.evaluation import checkup
-from fer_deploy.evaluation.checkup import Wanted, check_up, parse_wanted
-from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.verification import checkup
+from fer_deploy.verification.checkup import TrialResult, Wanted, check_up, parse_wanted
 
 KEYS = {"backend", "precision", "effective", "simulated", "device", "runtime", "agreement", "status", "reason"}
 
@@ -29,7 +27,7 @@ def one_backend(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     """Tries OpenVINO only: the others are tried in the diagnosis's own tests, and cost seconds."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
-    monkeypatch.setattr(diagnosis, "BACKENDS", {"openvino": BACKENDS["openvino"]})
+    monkeypatch.setattr(checkup, "BACKENDS", {"openvino": BACKENDS["openvino"]})
 
 
 def doctor(*arguments: str) -> Any:
@@ -90,24 +88,26 @@ def test_required_forms() -> None:
 
 
 @pytest.fixture
-def answers(tiny_bundle: Bundle) -> np.ndarray:
+def predictions(tiny_bundle: Bundle) -> np.ndarray:
     """What OpenVINO answers to the probe pictures."""
     (row, *_) = [r for r in check_up(tiny_bundle).checked if r.tried.precision == "fp32"]
     assert row.tried.probabilities is not None
     return row.tried.probabilities
 
 
-def with_trials(monkeypatch: pytest.MonkeyPatch, *rows: Tried) -> None:
-    monkeypatch.setattr(diagnosis.Trials, "all", lambda self: rows)
+def with_trials(monkeypatch: pytest.MonkeyPatch, *rows: TrialResult) -> None:
+    monkeypatch.setattr(checkup.Trials, "all", lambda self: rows)
     monkeypatch.setattr(checkup, "read_outputs", lambda bundle: None)
 
 
-def test_wrong_answers_are_a_failure(tiny_bundle: Bundle, answers: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = Tried("keras", "fp32", "cpu", "fp32", importable=True, status="ok", probabilities=answers)
-    off = replace(good, backend="openvino", probabilities=np.roll(answers, 1, axis=1))
+def test_wrong_answers_are_a_failure(
+    tiny_bundle: Bundle, predictions: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = TrialResult("keras", "fp32", "cpu", "fp32", importable=True, status="ok", probabilities=predictions)
+    off = replace(good, backend="openvino", probabilities=np.roll(predictions, 1, axis=1))
     with_trials(monkeypatch, good, off)
     found = check_up(tiny_bundle)
-    assert (found.ground, found.pictures) == ("keras", len(probe_images()))
+    assert (found.reference, found.images) == ("keras", len(probe_images()))
     assert [checked.status for checked in found.checked] == ["ok", "failed"]
     assert "on the probe set is below" in (found.checked[1].reason or "")
     (line,) = found.lacking(parse_wanted("openvino,keras/fp32"))
@@ -115,16 +115,18 @@ def test_wrong_answers_are_a_failure(tiny_bundle: Bundle, answers: np.ndarray, m
 
 
 def test_without_anything_to_compare_with(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_trials(monkeypatch, Tried("keras", reason="not installed"))
+    with_trials(monkeypatch, TrialResult("keras", reason="not installed"))
     done = doctor("--bundle", str(tiny_bundle.path))
     assert "No self-test: the bundle holds no answers of Keras, and Keras does not run here" in done.stdout
     assert "keras: not installed" in done.stdout
 
 
 def test_a_simulation_is_not_what_is_required(
-    tiny_bundle: Bundle, answers: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Bundle, predictions: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = Tried("onnx", "int8-trt", "cpu", "int8", simulated=True, importable=True, status="ok", probabilities=answers)
+    row = TrialResult(
+        "onnx", "int8-trt", "cpu", "int8", simulated=True, importable=True, status="ok", probabilities=predictions
+    )
     with_trials(monkeypatch, row)
     done = doctor("--bundle", str(tiny_bundle.path), "--require", "onnx/int8-trt")
     assert any("int8-trt   simulated" in line for line in done.stdout.splitlines())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import fer_deploy
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'fer-deploy[export]'")

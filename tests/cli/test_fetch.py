@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fer_deploy.cli import main
-from fer_deploy.faces import fetched
+from fer_deploy.faces import catalogue
 
 CONTENT = bytes(range(256)) * 90
 Fetch = Callable[..., int]
@@ -79,8 +79,8 @@ def fetch(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fetc
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     digest = hashlib.sha256(CONTENT).hexdigest()
-    small = replace(fetched.YUNET, url=f"{address}/good", size_bytes=len(CONTENT), sha256=digest)
-    monkeypatch.setattr(fetched, "FETCHED", {"yunet": small})
+    small = replace(catalogue.YUNET, url=f"{address}/good", size_bytes=len(CONTENT), sha256=digest)
+    monkeypatch.setattr(catalogue, "FETCHED", {"yunet": small})
 
     def run(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["fer-deploy", "fetch", *map(str, arguments)])
@@ -92,11 +92,11 @@ def fetch(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fetc
 
 
 def kept() -> Path:
-    return fetched.FETCHED["yunet"].path
+    return catalogue.FETCHED["yunet"].path
 
 
 def test_the_real_entry_is_whole() -> None:
-    entry = fetched.YUNET
+    entry = catalogue.YUNET
     assert entry.url.startswith("https://")
     assert (entry.file_name, len(entry.sha256), entry.licence) == ("face_detection_yunet_2026may.onnx", 64, "MIT")
 
@@ -107,12 +107,12 @@ def test_it_is_told_checked_and_put_in_place(
     assert fetch() == 0
     assert "(not there yet)" in capsys.readouterr().out
     assert fetch("yunet") == 0
-    told = capsys.readouterr()
+    reported = capsys.readouterr()
     path = tmp_path / "data/fer-deploy/detectors/good"
     for line in (f"from     {address}/good", "licence  MIT; 23,040 bytes", f"kept at  {path} (not there yet)"):
-        assert line in told.out
-    assert told.out.endswith("fetched; use it with: fer-deploy infer photos/ --detector yunet\n")
-    assert told.err == ""
+        assert line in reported.out
+    assert reported.out.endswith("fetched; use it with: fer-deploy infer photos/ --detector yunet\n")
+    assert reported.err == ""
     assert path.read_bytes() == CONTENT
     assert list(path.parent.iterdir()) == [path]
     assert fetch("yunet", "--url", f"{address}/gone") == 0  # it is there: nobody is asked
@@ -130,9 +130,9 @@ def test_json_is_one_object(fetch: Fetch, address: str, capsys: pytest.CaptureFi
     rows = []
     for arguments in ((), ("yunet",), ("yunet",)):
         assert fetch(*arguments, "--json") == 0
-        told = json.loads(capsys.readouterr().out)
-        assert told["schema"] == 1
-        rows += told["rows"]
+        reported = json.loads(capsys.readouterr().out)
+        assert reported["schema"] == 1
+        rows += reported["rows"]
     assert [(row["is_there"], row.get("fetched")) for row in rows] == [(False, None), (True, True), (True, False)]
     assert {row["url"] for row in rows} == {f"{address}/good"}
     assert rows[0]["sha256"] == hashlib.sha256(CONTENT).hexdigest()

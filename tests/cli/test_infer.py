@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
-from fer_deploy.inference.table import COLUMNS
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.inference.prediction import COLUMNS
 from fer_deploy.labels import LABELS
 
 
@@ -125,13 +125,13 @@ def test_json(infer: Command, folder: Path) -> None:
     (folder / "labels.csv").touch()
     done = infer(folder, "gone.png", "--json")
     assert done.returncode == 0
-    told = json.loads(done.stdout)
-    assert list(told) == ["schema", "machine", "rows", "summary"]
-    assert told["schema"] == 1
-    assert told["machine"]["cpu_class"]
-    assert [row["status"] for row in told["rows"]] == ["ok"] * 6 + ["error"] * 2
-    assert tuple(told["rows"][0]) == COLUMNS
-    summary = told["summary"]
+    reported = json.loads(done.stdout)
+    assert list(reported) == ["schema", "machine", "rows", "summary"]
+    assert reported["schema"] == 1
+    assert reported["machine"]["cpu_class"]
+    assert [row["status"] for row in reported["rows"]] == ["ok"] * 6 + ["error"] * 2
+    assert tuple(reported["rows"][0]) == COLUMNS
+    summary = reported["summary"]
     assert (summary["n"], summary["failed"], summary["skipped"]) == (6, 2, {"sidecars": 1})
     assert sum(summary["emotions"].values()) == 6
     assert (summary["backend"], summary["precision"], summary["effective"], summary["device"]) == (

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_deploy.bundle import Bundle
-from fer_deploy.faces.centerface import is_installed
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.faces.networks import is_installed
 
 PORTRAIT = Path(__file__).parents[1] / "faces/astronaut.jpg"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -55,8 +55,8 @@ def test_rows_and_summary_of_photos(infer: Run, folder: Path, tmp_path: Path) ->
     assert (none["status"], none["emotion"], none["face"]) == ("no-face", "", "")
     assert "3 pictures in" in done.stderr
     assert "1 face in 2 photos, none in 1" in done.stderr
-    told = json.loads(infer(folder, "--face", "detect", "--json", "--quiet").stdout)["summary"]
-    assert (told["photos"], told["failed"]) == (3, 0)
+    reported = json.loads(infer(folder, "--face", "detect", "--json", "--quiet").stdout)["summary"]
+    assert (reported["photos"], reported["failed"]) == (3, 0)
 
 
 def test_crop_takes_all_as_faces(infer: Run, folder: Path) -> None:
@@ -76,18 +76,18 @@ def test_without_the_extra_the_pip_line_is_told(infer: Run, folder: Path) -> Non
 
 def test_a_detector_from_a_file(infer: Run, yellow_grids: Callable[..., bytes], tmp_path: Path) -> None:
     (tmp_path / "yunet.onnx").write_bytes(yellow_grids(alive=32))
-    picture = np.zeros((300, 400, 3), np.uint8)
-    picture[128:160, 192:224] = (255, 255, 0)
-    Image.fromarray(picture).save(tmp_path / "a.png")
+    image = np.zeros((300, 400, 3), np.uint8)
+    image[128:160, 192:224] = (255, 255, 0)
+    Image.fromarray(image).save(tmp_path / "a.png")
     table = tmp_path / "x.csv"
     done = infer(tmp_path / "a.png", "--detector", tmp_path / "yunet.onnx", "--output", table)
     assert done.returncode == 0, done.stderr
     assert "1 face in 1 photo; yunet looked for them\n" in done.stderr
     (row,) = csv.DictReader(table.read_text().splitlines())
     assert abs(float(row["x"]) + float(row["width"]) / 2 - 208) < 16
-    told = infer(tmp_path / "a.png", "--detector", tmp_path / "none.onnx", "--output", tmp_path / "y.csv")
-    assert (told.returncode, told.stderr.count("\n")) == (2, 1)
-    assert "there are: auto, centerface, yunet, or an ONNX file" in told.stderr
+    reported = infer(tmp_path / "a.png", "--detector", tmp_path / "none.onnx", "--output", tmp_path / "y.csv")
+    assert (reported.returncode, reported.stderr.count("\n")) == (2, 1)
+    assert "there are: auto, centerface, yunet, or an ONNX file" in reported.stderr
     both = infer(tmp_path / "a.png", "--detector", tmp_path / "yunet.onnx", "--face", "crop")
     assert (both.returncode, both.stderr.count("\n")) == (2, 1)
     assert "--face crop does not" in both.stderr

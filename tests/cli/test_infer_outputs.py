@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 
 ROOT = Path(__file__).parents[2]
 Infer = Any
@@ -88,10 +88,10 @@ def test_everything_at_once(infer: Infer, photos: Path, tmp_path: Path) -> None:
     assert below(tmp_path / "sorted") == expected
     assert expected
     (data,) = re.findall(r'id="data">(.*?)</script>', (tmp_path / "x.html").read_text())
-    told = json.loads(data)
-    assert (told["counts"]["faces"], told["counts"]["failed"]) == (40, 1)
-    assert [row["path"] for row in told["rows"]] == [row["path"] for row in good]
-    assert all("picture" in row for row in told["rows"])
+    reported = json.loads(data)
+    assert (reported["counts"]["faces"], reported["counts"]["failed"]) == (40, 1)
+    assert [row["path"] for row in reported["rows"]] == [row["path"] for row in good]
+    assert all("picture" in row for row in reported["rows"])
     assert f"{len(expected)} copies in {tmp_path / 'sorted'}" in done.stderr
     assert f"report: {tmp_path / 'x.html'}" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn", "photos", "sorted", "x.csv", "x.html"]
@@ -183,7 +183,7 @@ def test_another_file_is_not_taken_for_a_table(infer: Infer, photos: Path, tmp_p
 
 @pytest.mark.parametrize(
     ("suffix", "content"),
-    [("csv", ["--pictures", "400"]), ("parquet", ["--pictures", "400"]), ("csv", ["--pictures", "20", "--clip", "60"])],
+    [("csv", ["--images", "400"]), ("parquet", ["--images", "400"]), ("csv", ["--images", "20", "--clip", "60"])],
 )
 def test_killed_and_resumed(tiny_bundle: Bundle, suffix: str, content: list[str]) -> None:
     """The short form of ``tests/tools/kill_and_resume.py``: among pictures, and in the middle of a video."""

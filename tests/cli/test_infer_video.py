@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_deploy.bundle import Bundle
-from fer_deploy.faces.centerface import is_installed
-from fer_deploy.video.reading import Video
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.faces.networks import is_installed
+from fer_deploy.video.reader import Video
 
 PORTRAIT = Path(__file__).parents[1] / "faces/astronaut.jpg"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -45,8 +45,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         stream.codec_context.gop_size = 5
         for n in range(20):
-            picture = image.convert("RGB").crop((60 + 2 * n, 20, 380 + 2 * n, 260))
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+            frame = image.convert("RGB").crop((60 + 2 * n, 20, 380 + 2 * n, 260))
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
         container.mux(stream.encode(None))
     return path
 
@@ -74,9 +74,9 @@ def test_a_face_is_followed_in_every_format_of_output(infer: Run, clip: Path, tm
     assert "1 video, " in done.stderr
 
     assert rows_of(infer(clip, "--output", "-").stdout) == rows
-    told = json.loads(infer(clip, "--json", "--quiet").stdout)
-    assert [str(row["track"]) for row in told["rows"]] == [row["track"] for row in rows]
-    assert (told["summary"]["videos"], told["summary"]["photos"]) == (1, 4)
+    reported = json.loads(infer(clip, "--json", "--quiet").stdout)
+    assert [str(row["track"]) for row in reported["rows"]] == [row["track"] for row in rows]
+    assert (reported["summary"]["videos"], reported["summary"]["photos"]) == (1, 4)
 
     resumed = infer(clip, "--output", tmp_path / "x.csv", "--resume")
     assert "is complete" in resumed.stderr
@@ -130,7 +130,7 @@ def test_from_python(clip: Path, tiny_bundle: Bundle) -> None:
         assert [(row.frame, row.track, row.status) for row in rows] == [(n, 0, "ok") for n in (0, 5, 10, 15)]
         assert [row.frame for row in classifier.predict([str(clip)], face="crop")] == [0, 5, 10, 15]
         with Video(str(clip)) as video:
-            pixels = [moment.pixels() for moment in video.moments()][::5]
+            pixels = [moment.pixels() for moment in video.frames()][::5]
         np.testing.assert_allclose(
             [row.probabilities for row in rows], classifier.predict(pixels).probabilities, atol=1e-5
         )

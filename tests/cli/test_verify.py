@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import pytest
 
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
+from fer_deploy.bundle.store import recorded
 from fer_deploy.cli import main
-from fer_deploy.data.writers import Picture, write_folder
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.records import recorded
+from fer_deploy.data.convert import NamedImage, write_folder
+from fer_deploy.data.probe import probe_images
 
 
 class Done(NamedTuple):
@@ -53,7 +53,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "fer"
     images = probe_images()[..., 0]
     write_folder(
-        folder, (Picture("PrivateTest", i % 7, f"PrivateTest_{i:05}", image) for i, image in enumerate(images))
+        folder, (NamedImage("PrivateTest", i % 7, f"PrivateTest_{i:05}", image) for i, image in enumerate(images))
     )
     return folder
 
@@ -77,12 +77,18 @@ def test_all_in_one_table(command: Command, tiny_bundle: Bundle, data: Path) -> 
 
 def test_json(command: Command, tiny_bundle: Bundle, data: Path) -> None:
     done = command(tiny_bundle.path, "--data", data, *FAST, "--json")
-    told = json.loads(done.out)
-    assert list(told) == ["schema", "machine", "bundle", "data", "tta", "gate", "rows", "failures", "passed"]
-    assert (told["schema"], told["tta"], told["passed"], told["failures"], done.code) == (1, None, True, [], 0)
-    assert told["data"] | {"split": "PrivateTest", "n": 111, "ground": "keras"} == told["data"]
-    assert told["gate"] | {"target": None, "tolerance_points": 0.5, "max_drift_points": 0.5} == told["gate"]
-    keras, openvino = told["rows"]
+    reported = json.loads(done.out)
+    assert list(reported) == ["schema", "machine", "bundle", "data", "tta", "gate", "rows", "failures", "passed"]
+    assert (reported["schema"], reported["tta"], reported["passed"], reported["failures"], done.code) == (
+        1,
+        None,
+        True,
+        [],
+        0,
+    )
+    assert reported["data"] | {"split": "PrivateTest", "n": 111, "ground": "keras"} == reported["data"]
+    assert reported["gate"] | {"target": None, "tolerance_points": 0.5, "max_drift_points": 0.5} == reported["gate"]
+    keras, openvino = reported["rows"]
     assert (keras["backend"], keras["drift_points"], keras["agreement"]) == ("keras", 0, 1)
     assert (openvino["backend"], openvino["precision"], openvino["effective"]) == ("openvino", "fp32", "fp32")
     assert (openvino["simulated"], openvino["device"], openvino["mode"]) == (False, "cpu", "throughput")
@@ -143,9 +149,9 @@ def test_without_data_it_says_that_no_accuracy_was_measured(command: Command, ti
     assert "no accuracy was measured" in done.out
     assert "Limits of fp32: same top-1 at least" in done.out
     assert "%\nkeras" not in done.out
-    told = json.loads(command(tiny_bundle.path, *FAST, "--json").out)
-    assert told["data"]["split"] == "probe"
-    assert {(row["accuracy"], row["ece"]) for row in told["rows"]} == {(None, None)}
+    reported = json.loads(command(tiny_bundle.path, *FAST, "--json").out)
+    assert reported["data"]["split"] == "probe"
+    assert {(row["accuracy"], row["ece"]) for row in reported["rows"]} == {(None, None)}
 
 
 def test_record_and_report(command: Command, tiny_bundle: Bundle, data: Path, tmp_path: Path) -> None:
@@ -157,8 +163,8 @@ def test_record_and_report(command: Command, tiny_bundle: Bundle, data: Path, tm
     assert f"Recorded in {folder}" in done.err
     assert {(r.backend, r.split) for r in recorded(Bundle.load(folder))} >= {("openvino", "PrivateTest")}
     files = {path.name for path in report.iterdir()}
-    pictures = {f"{name}.png" for name in ("accuracy", "reliability", "confusion_difference", "disagreements")}
-    assert files == {"report.md", *pictures}
+    images = {f"{name}.png" for name in ("accuracy", "reliability", "confusion_difference", "disagreements")}
+    assert files == {"report.md", *images}
     text = (report / "report.md").read_text()
     assert "| openvino/fp32 | fp32 |" in text
     assert "| calibration error |" in text
@@ -186,9 +192,9 @@ def test_a_simulation_is_marked_and_the_table_stays_narrow(
     done = command(folder, "--data", data, "--precision", "int8-trt", "--target", 100)
     assert done.code == 1
     (row,) = (line for line in done.out.splitlines() if line.startswith("trt "))
-    told = json.loads(command(folder, "--data", data, "--precision", "int8-trt", "--json").out)["rows"][-1]
-    assert told["simulated"] is ("TensorRT" not in told["runtime"])
-    assert ("simulated" in row, row.split()[-1]) == (told["simulated"], "FAILED")
+    reported = json.loads(command(folder, "--data", data, "--precision", "int8-trt", "--json").out)["rows"][-1]
+    assert reported["simulated"] is ("TensorRT" not in reported["runtime"])
+    assert ("simulated" in row, row.split()[-1]) == (reported["simulated"], "FAILED")
     assert len(row.rstrip()) <= 100
 
 

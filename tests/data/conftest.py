@@ -28,7 +28,7 @@ def png(image: Image8) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> dict[tuple[str, str, str], Image8]:
+def images() -> dict[tuple[str, str, str], Image8]:
     """(partition, class, name) -> pixels: 3 + 2 + 1 of each class, numbered through each partition."""
     rng = np.random.default_rng(7)
     return {
@@ -40,20 +40,20 @@ def pictures() -> dict[tuple[str, str, str], Image8]:
 
 
 @pytest.fixture(scope="session")
-def files(pictures: dict[tuple[str, str, str], Image8]) -> dict[str, bytes]:
+def files(images: dict[tuple[str, str, str], Image8]) -> dict[str, bytes]:
     """The same as Kaggle's files: path -> PNG."""
     return {
         f"{'train' if partition == 'Training' else 'test'}/{label}/{name}.png": png(image)
-        for (partition, label, name), image in pictures.items()
+        for (partition, label, name), image in images.items()
     }
 
 
 @pytest.fixture(scope="session")
-def lines(pictures: dict[tuple[str, str, str], Image8]) -> list[str]:
+def lines(images: dict[tuple[str, str, str], Image8]) -> list[str]:
     """The same as fer2013.csv, line by line."""
     rows = [
         f"{CLASSES.index(label)},{' '.join(map(str, image.ravel()))},{partition}"
-        for (partition, label, _), image in pictures.items()
+        for (partition, label, _), image in images.items()
     ]
     return ["emotion,pixels,Usage", *rows]
 
@@ -94,7 +94,9 @@ def write_csv(tmp_path: Path) -> Written:
 
 
 @pytest.fixture(scope="session")
-def every_form(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], lines: list[str]) -> dict[str, Path]:
+def every_variant(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], lines: list[str]
+) -> dict[str, Path]:
     """What the form is -> where it lies, all of the same data set; not to be changed by tests."""
     base = tmp_path_factory.mktemp("forms")
     junk = {"__MACOSX/train/angry/._x.png": b"x", "train/.DS_Store": b"x", "test/Thumbs.db": b"x", "README.txt": b"x"}

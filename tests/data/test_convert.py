@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer_deploy.data import PUBLIC, TEST, TRAINING, Fer2013, Partition, load_fer2013
-from fer_deploy.data.convert import FORMS, convert, guess_form
+from fer_deploy.data.convert import DATA_FORMATS, convert, guess_data_format
+from fer_deploy.data.fer2013 import PUBLIC, TEST, TRAINING, Fer2013, Partition
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.errors import DataError, OutputError, UsageError
 from fer_deploy.labels import LABELS
 
@@ -31,22 +32,22 @@ def content(data: Fer2013) -> list[tuple[str, tuple[str, ...], bytes, bytes]]:
     return [(name, part.names, part.labels.tobytes(), part.images.tobytes()) for name, part in data.partitions.items()]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_can_be_guessed_and_comes_back_the_same(form: str, tmp_path: Path, every_form) -> None:
-    data = load_fer2013(every_form["zip"])
-    target = tmp_path / NAMES[form]
-    assert guess_form(target) == form
-    assert convert(data, target) == form
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+def test_every_form_can_be_guessed_and_comes_back_the_same(data_format: str, tmp_path: Path, every_variant) -> None:
+    data = load_fer2013(every_variant["zip"])
+    target = tmp_path / NAMES[data_format]
+    assert guess_data_format(target) == data_format
+    assert convert(data, target) == data_format
     assert content(load_fer2013(target)) == content(data)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_same_data_gives_the_same_bytes(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+def test_the_same_data_gives_the_same_bytes(data_format: str, tmp_path: Path) -> None:
     data = data_set([3, 4, 3])
     for target in (tmp_path / "one", tmp_path / "two"):
-        convert(data, target, form=form)
-    if form != "folder":
+        convert(data, target, data_format=data_format)
+    if data_format != "folder":
         assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -58,8 +59,8 @@ def test_from_form_to_form_nothing_is_lost(tmp_path: Path, write_folder, files: 
     first = load_fer2013(write_folder(numbered))
     assert any(name.startswith("angry/") for name in first.partition(TRAINING).names)
     previous = tmp_path / "unpacked"
-    for form in ("csv", "zip", "icml.csv.gz", "folder"):
-        target = tmp_path / NAMES[form]
+    for data_format in ("csv", "zip", "icml.csv.gz", "folder"):
+        target = tmp_path / NAMES[data_format]
         convert(load_fer2013(previous), target)
         previous = target
     assert content(load_fer2013(previous)) == content(first)
@@ -74,9 +75,9 @@ def test_any_labels_and_names_come_back(tmp_path: Path, labels: list[int], order
         order.sample([f"{word}{number}" for word in ("a", "B.c", "d e", "ü,\"'") for number in range(3)], 12)
     )
     data = data_set(labels, names=tuple(names[: len(labels)]))
-    for form in FORMS:
-        convert(data, tmp_path / form, form=form, overwrite=True)
-        assert content(load_fer2013(tmp_path / form)) == content(data)
+    for data_format in DATA_FORMATS:
+        convert(data, tmp_path / data_format, data_format=data_format, overwrite=True)
+        assert content(load_fer2013(tmp_path / data_format)) == content(data)
 
 
 def test_plain_columns_where_names_are_the_ones_the_reader_makes(tmp_path: Path) -> None:
@@ -108,14 +109,14 @@ def test_packed_forms_are_packed(tmp_path: Path) -> None:
     assert zipfile.ZipFile(tmp_path / "x.zip").namelist() == ["train/disgust/Training_00000.png"]
 
 
-@pytest.mark.parametrize("form", ["folder", "zip"])
+@pytest.mark.parametrize("data_format", ["folder", "zip"])
 @pytest.mark.parametrize(("partition", "name"), [(PUBLIC, "x"), (TEST, "PublicTest_1"), (PUBLIC, "PrivateTest_1")])
 def test_a_partition_that_file_names_could_not_tell_is_refused(
-    form: str, partition: str, name: str, tmp_path: Path
+    data_format: str, partition: str, name: str, tmp_path: Path
 ) -> None:
     data = data_set([2], partition, (name,))
     with pytest.raises(DataError, match=f"has the picture {name} in {partition}, .* be read as .* to a CSV instead"):
-        convert(data, tmp_path / "out", form=form)
+        convert(data, tmp_path / "out", data_format=data_format)
     assert not list(tmp_path.iterdir())
     convert(data, tmp_path / "out.csv")
     assert content(load_fer2013(tmp_path / "out.csv")) == content(data)
@@ -130,7 +131,7 @@ def test_unknown_forms(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"x.parquet does not tell what to write there: add --form with one of folder"):
         convert(data_set([1]), tmp_path / "x.parquet")
     with pytest.raises(UsageError, match="The form 'xml' is unknown; it must be one of folder, zip, csv"):
-        convert(data_set([1]), tmp_path / "x.csv", form="xml")
+        convert(data_set([1]), tmp_path / "x.csv", data_format="xml")
 
 
 def test_progress_counts_pictures(tmp_path: Path) -> None:
@@ -143,21 +144,21 @@ def test_nothing_is_left_when_writing_stops(tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    for form in FORMS:
+    for data_format in DATA_FORMATS:
         with pytest.raises(KeyboardInterrupt):
-            convert(data_set([1, 2]), tmp_path / "out", form=form, progress=stop)
+            convert(data_set([1, 2]), tmp_path / "out", data_format=data_format, progress=stop)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_there_stays_unless_told(tmp_path: Path) -> None:
     data, other = data_set([1]), data_set([2, 3])
-    for form in FORMS:
-        target = tmp_path / NAMES[form]
-        convert(data, target, form=form)
+    for data_format in DATA_FORMATS:
+        target = tmp_path / NAMES[data_format]
+        convert(data, target, data_format=data_format)
         with pytest.raises(OutputError, match="exists already: choose another name, or replace it with --overwrite"):
-            convert(other, target, form=form)
+            convert(other, target, data_format=data_format)
         assert content(load_fer2013(target)) == content(data)
-        convert(other, target, form=form, overwrite=True)
+        convert(other, target, data_format=data_format, overwrite=True)
         assert content(load_fer2013(target)) == content(other)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES.values())
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fer_deploy.data import load_fer2013
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.errors import DataError
 
 TABLE = ("emotion,pixels,Usage\n" + f"3,{' '.join(['12'] * 2304)},Training\n" * 3).encode()
@@ -37,7 +37,7 @@ def tarred() -> bytes:
     return buffer.getvalue()
 
 
-def pictures() -> dict[str, bytes]:
+def images() -> dict[str, bytes]:
     found = {}
     for number in range(3):
         buffer = BytesIO()
@@ -46,18 +46,18 @@ def pictures() -> dict[str, bytes]:
     return found
 
 
-FORMS = {
+DATA_FORMATS = {
     "csv": TABLE,
     "gzip": gzip.compress(TABLE),
     "tar": tarred(),
-    **{f"zip of pictures, {method}": zipped(pictures(), method) for method in (0, 8, 12, 14)},
+    **{f"zip of pictures, {method}": zipped(images(), method) for method in (0, 8, 12, 14)},
     **{f"zip of a csv, {method}": zipped({"a.csv": TABLE}, method) for method in (0, 8, 12, 14)},
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_damage_gives_one_line(form: str, tmp_path: Path) -> None:
-    whole = FORMS[form]
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+def test_damage_gives_one_line(data_format: str, tmp_path: Path) -> None:
+    whole = DATA_FORMATS[data_format]
     # half of the damage goes to the last 300 bytes, where a zip has its directory
     position = st.one_of(st.integers(0, len(whole) - 1), st.integers(max(0, len(whole) - 300), len(whole) - 1))
 
@@ -81,7 +81,7 @@ def test_damage_gives_one_line(form: str, tmp_path: Path) -> None:
 
 
 def test_a_newline_in_a_name_stays_on_one_line(tmp_path: Path) -> None:
-    raw = FORMS["zip of pictures, 0"].replace(b"train/happy/0.png", b"train/hap\ny/0.png")
+    raw = DATA_FORMATS["zip of pictures, 0"].replace(b"train/happy/0.png", b"train/hap\ny/0.png")
     (tmp_path / "file").write_bytes(raw)
     with pytest.raises(DataError, match=r"hap\\ny/: unknown class folder") as caught:
         load_fer2013(tmp_path / "file")

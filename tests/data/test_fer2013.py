@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fer_deploy.data import Partition
-from fer_deploy.data.fer2013 import joined
+from fer_deploy.data.fer2013 import Partition, joined
 
 
 def part(seed: int, n: int = 4) -> Partition:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_deploy.data import PRIVATE, PUBLIC, TEST, TRAINING, Fer2013, Partition, load_fer2013
+from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TEST, TRAINING, Fer2013, Partition
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.data.inspection import inspect
 
 
@@ -42,10 +43,10 @@ def test_a_missing_partition_counts_as_none_and_test_has_its_own_column() -> Non
     assert found.rows()[0] == {"class": "angry", "train": 1, "public": 0, "private": 0}
 
 
-def test_every_form_is_found_the_same(every_form: dict[str, Path]) -> None:
+def test_every_form_is_found_the_same(every_variant: dict[str, Path]) -> None:
     seen = []
-    for form in ("zip", "folder", "csv", "icml"):
-        found = inspect(load_fer2013(every_form[form])).to_json()
+    for data_format in ("zip", "folder", "csv", "icml"):
+        found = inspect(load_fer2013(every_variant[data_format])).to_json()
         seen.append({key: found[key] for key in ("rows", "duplicates", "blank", "fingerprints", "notes")})
     assert all(other == seen[0] for other in seen)
     assert seen[0]["rows"][-1] == {"class": "total", "train": 21, "public": 14, "private": 7}

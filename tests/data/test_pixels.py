@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_deploy.data.pixels import parse_pixels
+from fer_deploy.data.csv import parse_pixels
 
 rows = st.binary(min_size=2304, max_size=2304)
 

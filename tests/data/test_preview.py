@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_deploy.data import Partition
-from fer_deploy.data.preview import draw_preview, save_picture
+from fer_deploy.data.fer2013 import Partition
+from fer_deploy.data.preview import draw_preview, save_image
 from fer_deploy.errors import OutputError, UsageError
 
 SHADES = (10, 40, 70, 100, 130, 160, 190)
@@ -46,7 +46,7 @@ def test_the_seed_chooses(partition: Partition) -> None:
 @pytest.mark.parametrize("name", ["x.png", "x.JPG", "x.webp", "x.bmp"])
 def test_saved_pictures_can_be_opened(name: str, tmp_path: Path, partition: Partition) -> None:
     for _ in range(2):  # the second replaces the first
-        save_picture(draw_preview(partition, "x", per_class=1), tmp_path / name)
+        save_image(draw_preview(partition, "x", per_class=1), tmp_path / name)
     assert Image.open(tmp_path / name).size == (232, 752)
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -54,8 +54,8 @@ def test_saved_pictures_can_be_opened(name: str, tmp_path: Path, partition: Part
 def test_what_cannot_be_done(tmp_path: Path, partition: Partition) -> None:
     sheet = draw_preview(partition, "x", per_class=1)
     with pytest.raises(UsageError, match=r"x.txt does not name a picture: its name must end in .png, .jpg"):
-        save_picture(sheet, tmp_path / "x.txt")
+        save_image(sheet, tmp_path / "x.txt")
     with pytest.raises(OutputError, match=r"x.png cannot be written: No such file or directory"):
-        save_picture(sheet, tmp_path / "no/x.png")
+        save_image(sheet, tmp_path / "no/x.png")
     with pytest.raises(UsageError, match="pictures per class is 0, expected 1 to 100"):
         draw_preview(partition, "x", per_class=0)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_deploy.data import PRIVATE, PUBLIC, TRAINING, Fer2013, load_fer2013
 from fer_deploy.data.convert import convert
+from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TRAINING, Fer2013
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.data.inspection import inspect
 from fer_deploy.labels import LABELS
 
@@ -56,9 +57,9 @@ def test_zip_folder_and_csv_are_the_same(real: Fer2013, fer2013_path: Path, tmp_
         convert(real, folder)
     convert(real, table)
     expected = inspect(real).to_json()
-    for path, form in ((folder, "folder"), (table, "csv")):
+    for path, data_format in ((folder, "folder"), (table, "csv")):
         data = load_fer2013(path)
-        assert data.form == form
+        assert data.data_format == data_format
         assert [part.names for part in data.partitions.values()] == [part.names for part in real.partitions.values()]
         found = inspect(data).to_json()
         assert json.dumps(found["rows"]) == json.dumps(expected["rows"])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_deploy.data.target import check_target
+from fer_deploy.data.convert import check_target
 from fer_deploy.errors import OutputError
-from fer_deploy.files import written_whole
+from fer_deploy.system.files import written_whole
 
 
 def refusal(target: Path, *, folder: bool, overwrite: bool = True) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_deploy.bundle import Bundle
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.exporting.toolchain import Toolchain, import_toolchain
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.data.probe import probe_images
+from fer_deploy.exporting.onnx import Toolchain, import_toolchain
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +23,11 @@ def tools() -> Toolchain:
 @pytest.fixture(scope="session")
 def drawn_fer2013(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """fer2013.csv of the probe set, mirrored in Training and as it is in PublicTest; classes in turn."""
-    images = probe_images()[..., 0]
+    probe = probe_images()[..., 0]
     path = tmp_path_factory.mktemp("drawn") / "fer2013.csv"
     rows = ["emotion,pixels,Usage"]
-    for usage, pictures in (("Training", images[:, :, ::-1]), ("PublicTest", images)):
-        rows += [f"{i % 7},{' '.join(map(str, picture.ravel()))},{usage}" for i, picture in enumerate(pictures)]
+    for usage, images in (("Training", probe[:, :, ::-1]), ("PublicTest", probe)):
+        rows += [f"{i % 7},{' '.join(map(str, image.ravel()))},{usage}" for i, image in enumerate(images)]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return path
 
@@ -37,12 +37,12 @@ def full_bundle(tiny_model_path: Path, drawn_fer2013: Path, tmp_path_factory: py
     """The tiny model in all precisions, made by the real exporter."""
     for package in ("tf2onnx", "onnx", "onnxslim", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed: pip install 'fer-deploy[export,onnx]'")
-    from fer_deploy.exporting import export_bundle
+    from fer_deploy.exporting.exporter import export_bundle
 
     return export_bundle(tiny_model_path, tmp_path_factory.mktemp("bundles") / "full", data=drawn_fer2013)
 
 
 @pytest.fixture
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     """The probe set: uint8, shape (111, 48, 48, 1)."""
     return probe_images()

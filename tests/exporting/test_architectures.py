@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.evaluation.probe import probe_images
+from fer_deploy.data.probe import probe_images
+from fer_deploy.exporting.export_recipe import Quantisation
 from fer_deploy.exporting.fp16 import to_fp16
 from fer_deploy.exporting.int8.quantise import quantise
-from fer_deploy.exporting.onnx import convert
-from fer_deploy.exporting.recipe import Quantisation
-from fer_deploy.exporting.toolchain import Toolchain
+from fer_deploy.exporting.onnx import Toolchain, convert
 
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
 
@@ -55,19 +54,19 @@ def test_other_networks(network: Any, tools: Toolchain) -> None:
     pooled = layers.GlobalAveragePooling2D()(network(layers, image))
     sharp = tools.keras.initializers.RandomNormal(stddev=3.0)  # so that answers differ from picture to picture
     model = tools.keras.Model(image, layers.Dense(7, activation="softmax", kernel_initializer=sharp)(pooled))
-    pictures = probe_images()
-    keras = np.asarray(model.predict_on_batch(pictures.astype(np.float32)))
+    images = probe_images()
+    keras = np.asarray(model.predict_on_batch(images.astype(np.float32)))
     assert keras.std(axis=0).max() > 0.01
 
     fp32 = convert(model, "0" * 64, tools)
     files = {
         "fp32": fp32,
         "fp16": to_fp16(fp32),
-        **quantise(fp32, pictures, Quantisation(count=111), ["int8", "int8-trt"]),
+        **quantise(fp32, images, Quantisation(count=111), ["int8", "int8-trt"]),
     }
     for precision, allowed in (("fp32", 1e-5), ("fp16", 1e-3), ("int8", 0.01), ("int8-trt", 0.01)):
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = ort.InferenceSession(files[precision], options, providers=["CPUExecutionProvider"])
-        found = session.run(None, {"image": pictures})[0]
+        found = session.run(None, {"image": images})[0]
         assert np.abs(found - keras).mean() < allowed, precision

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fer_deploy.errors import ModelError, OutputError
-from fer_deploy.exporting.bundle_writer import check_output, new_folder
+from fer_deploy.exporting.exporter import check_output, new_folder
 
 
 def entries(folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fer_deploy.backends.tensorrt.flavour import import_flavour
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import MissingDependencyError, UnavailableError
 
 for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
@@ -16,8 +16,8 @@ for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
 
 
 def test_engines_are_exported(tiny_model_path: Path, tmp_path: Path) -> None:
-    from fer_deploy.exporting import export_bundle
     from fer_deploy.exporting.engines import engine_step
+    from fer_deploy.exporting.exporter import export_bundle
 
     try:
         step = engine_step(("sm86", "sm89"))
@@ -40,9 +40,9 @@ def test_engines_are_exported(tiny_model_path: Path, tmp_path: Path) -> None:
 def test_the_commands_for_elsewhere_are_kept(tiny_bundle: Bundle) -> None:
     for artefact in tiny_bundle.artefacts:
         if artefact.format == "onnx":
-            told = artefact.made_with["build_elsewhere"]
-            assert told["TensorRT"].startswith("trtexec --stronglyTyped ")
-            assert f"--onnx={artefact.file} " in told["TensorRT for RTX"]
+            reported = artefact.made_with["build_elsewhere"]
+            assert reported["TensorRT"].startswith("trtexec --stronglyTyped ")
+            assert f"--onnx={artefact.file} " in reported["TensorRT for RTX"]
 
 
 def test_what_cannot_be_built_is_told_at_once(tiny_model_path: Path, tmp_path: Path) -> None:

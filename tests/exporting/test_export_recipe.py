@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from fer_deploy.errors import UsageError
-from fer_deploy.exporting.given import parse_precisions, with_count, with_target
-from fer_deploy.exporting.recipe import Quantisation, Recipe, load_recipe
+from fer_deploy.exporting.export_recipe import ExportRecipe, Quantisation, load_export_recipe
+from fer_deploy.exporting.inputs import parse_precisions, with_count, with_target
 
 SHIPPED = sorted((Path(__file__).parents[2] / "export/recipes").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_recipe_parses(path: Path) -> None:
-    assert load_recipe(path).name == path.stem
+    assert load_export_recipe(path).name == path.stem
 
 
 def test_the_default_recipe() -> None:
-    recipe = load_recipe(next(path for path in SHIPPED if path.stem == "default"))
-    assert recipe == Recipe("default", 67.9, Quantisation(per_channel_trt=False), fit_temperature=True)
+    recipe = load_export_recipe(next(path for path in SHIPPED if path.stem == "default"))
+    assert recipe == ExportRecipe("default", 67.9, Quantisation(per_channel_trt=False), fit_temperature=True)
 
 
 @pytest.mark.parametrize(
@@ -43,19 +43,19 @@ def test_a_wrong_recipe(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=message):
-        load_recipe(path)
+        load_export_recipe(path)
     with pytest.raises(UsageError, match="cannot be read"):
-        load_recipe(tmp_path / "none.toml")
+        load_export_recipe(tmp_path / "none.toml")
 
 
 def test_options_override_the_recipe() -> None:
-    assert with_target(Recipe(), 70.5).target_accuracy == 70.5
-    assert with_count(Recipe(), 64).int8.count == 64
-    assert with_count(with_target(Recipe(), None), None) == Recipe()
+    assert with_target(ExportRecipe(), 70.5).target_accuracy == 70.5
+    assert with_count(ExportRecipe(), 64).int8.count == 64
+    assert with_count(with_target(ExportRecipe(), None), None) == ExportRecipe()
     with pytest.raises(UsageError, match="--target-accuracy is wrong"):
-        with_target(Recipe(), 101)
+        with_target(ExportRecipe(), 101)
     with pytest.raises(UsageError, match="--calibration-count is wrong: count is 0"):
-        with_count(Recipe(), 0)
+        with_count(ExportRecipe(), 0)
 
 
 def test_precisions() -> None:

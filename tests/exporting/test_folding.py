@@ -173,12 +173,12 @@ def test_repeated_channel_folds(axis: int, perm: list[int] | None, copies: int, 
         nodes.append(helper.make_node("Transpose", ["t0"], ["t1"], name="transpose", perm=perm))
     nodes.append(helper.make_node("Conv", [nodes[-1].output[0], "kernel"], ["out"], name="conv", group=group))
     model = make_model(nodes, {"kernel": kernel}, TensorProto.FLOAT, ["N", *shape])
-    pictures = RNG.normal(size=(2, *shape)).astype(np.float32)
-    before = run(model, pictures)
+    images = RNG.normal(size=(2, *shape)).astype(np.float32)
+    before = run(model, images)
     fold_channel_repeat(model.graph)
     onnx.checker.check_model(model)
     assert ("Concat" not in kinds(model)) == folds
-    np.testing.assert_allclose(run(model, pictures), before, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(run(model, images), before, rtol=0, atol=1e-5)
 
 
 def test_repeated_channel_and_scaling_both_fold() -> None:

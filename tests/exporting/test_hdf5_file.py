@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fer_deploy.errors import ModelError
-from fer_deploy.exporting.hdf5_file import check_model_file
+from fer_deploy.exporting.adapter import check_model_file
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'fer-deploy[export]'")
 

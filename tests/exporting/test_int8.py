@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.bundle import Bundle
-from fer_deploy.exporting.int8.equalise import equalise
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.exporting.int8.graph import Convolution, Graph
-from fer_deploy.exporting.int8.observe import BINS, Patches, extents, histograms, patches
-from fer_deploy.exporting.int8.ranges import METHODS, choose_range, step
-from fer_deploy.exporting.int8.rounding import round_weights
+from fer_deploy.exporting.int8.observe import BINS, METHODS, Patches, choose_range, extents, histograms, patches, step
+from fer_deploy.exporting.int8.weights import equalise, round_weights
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
@@ -36,16 +34,16 @@ def convolution(weights: np.ndarray, groups: int = 1) -> Convolution:
     return Convolution(node, weights, np.zeros(len(weights)), groups, (0, 0, 0, 0), (1, 1), True)
 
 
-def test_equalising_changes_nothing_but_the_ranges(proto: Any, pictures: np.ndarray) -> None:
-    before = run(proto, pictures)
+def test_equalising_changes_nothing_but_the_ranges(proto: Any, images: np.ndarray) -> None:
+    before = run(proto, images)
     graph = Graph(proto.graph)
     tensors = [c.source for c in graph.convolutions()]
-    largest = {name: extent.high for name, extent in extents(proto, tensors, pictures).items()}
+    largest = {name: extent.high for name, extent in extents(proto, tensors, images).items()}
     assert equalise(graph, largest, 0.7) == 7
     graph.prune()
     onnx.checker.check_model(proto, full_check=True)
-    np.testing.assert_allclose(run(proto, pictures), before, atol=1e-5)
-    found = {name: extent.high for name, extent in extents(proto, tensors, pictures).items()}
+    np.testing.assert_allclose(run(proto, images), before, atol=1e-5)
+    found = {name: extent.high for name, extent in extents(proto, tensors, images).items()}
 
     def spread(values: np.ndarray) -> float:
         return float(values.max() / np.median(values))
@@ -66,40 +64,40 @@ def test_channels_that_more_than_one_reads_are_left_alone() -> None:
     assert equalise(graph, {"a": np.array([1.0, 9.0])}, 0.5) == 0
 
 
-def test_histograms_count_everything_in_any_batches(proto: Any, pictures: np.ndarray) -> None:
+def test_histograms_count_everything_in_any_batches(proto: Any, images: np.ndarray) -> None:
     name = Graph(proto.graph).convolutions()[3].source
-    extent = extents(proto, [name], pictures)[name]
+    extent = extents(proto, [name], images)[name]
     span = (float(extent.low.min()), float(extent.high.max()))
-    counts, edges = histograms(proto, {name: span}, pictures)[name]
+    counts, edges = histograms(proto, {name: span}, images)[name]
     assert (len(counts), len(edges)) == (BINS, BINS + 1)
-    assert counts.sum() % len(pictures) == 0
-    halves = [histograms(proto, {name: span}, part)[name][0] for part in (pictures[:50], pictures[50:])]
+    assert counts.sum() % len(images) == 0
+    halves = [histograms(proto, {name: span}, part)[name][0] for part in (images[:50], images[50:])]
     np.testing.assert_array_equal(halves[0] + halves[1], counts)
 
 
-def test_memory_does_not_grow_with_the_pictures(proto: Any, pictures: np.ndarray) -> None:
+def test_memory_does_not_grow_with_the_pictures(proto: Any, images: np.ndarray) -> None:
     names = [c.source for c in Graph(proto.graph).convolutions()]
 
-    def peak(images: np.ndarray) -> int:
+    def peak(given: np.ndarray) -> int:
         tracemalloc.start()
-        extents(proto, names, images)
-        histograms(proto, dict.fromkeys(names, (0.0, 9.0)), images)
+        extents(proto, names, given)
+        histograms(proto, dict.fromkeys(names, (0.0, 9.0)), given)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return used
 
-    assert peak(np.concatenate([pictures] * 6)) < 1.2 * peak(pictures)
+    assert peak(np.concatenate([images] * 6)) < 1.2 * peak(images)
 
 
-def test_patches_are_what_a_convolution_reads(proto: Any, pictures: np.ndarray) -> None:
+def test_patches_are_what_a_convolution_reads(proto: Any, images: np.ndarray) -> None:
     """The mean of a layer's output is its weights times the mean patch."""
     second = Graph(proto.graph).convolutions()[1]
-    seen = patches(proto, [second], pictures, seed=0)[second.name]
+    seen = patches(proto, [second], images, seed=0)[second.name]
     opened = onnx.ModelProto()
     opened.CopyFrom(proto)
     opened.graph.output.append(onnx.helper.make_tensor_value_info(second.node.output[0], 1, None))
     session = ort.InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
-    value = session.run([second.node.output[0]], {"image": pictures})[0]
+    value = session.run([second.node.output[0]], {"image": images})[0]
     expected = value.mean(axis=(0, 2, 3))
     found = np.einsum("goi,gi->go", second.rows, seen.mean).ravel() + second.bias
     np.testing.assert_allclose(found, expected, atol=0.05 * value.std())
@@ -110,11 +108,11 @@ def skewed(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.histogram(np.append(values, 60.0), BINS, range=(0, 60))
 
 
-def test_patches_too_large_to_be_correlated_are_left_out(proto: Any, pictures: np.ndarray) -> None:
+def test_patches_too_large_to_be_correlated_are_left_out(proto: Any, images: np.ndarray) -> None:
     """A convolution over the whole of many channels would take gigabytes: its weights are rounded to the nearest."""
     convolutions = Graph(proto.graph).convolutions()
     huge = dataclasses.replace(convolutions[-1], weights=np.zeros((2, 64, 9, 9)))
-    found = patches(proto, [*convolutions[:-1], huge], pictures, 0)
+    found = patches(proto, [*convolutions[:-1], huge], images, 0)
     assert huge.name not in found
     assert len(found) == len(convolutions) - 1
 

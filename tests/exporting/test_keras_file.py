@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_deploy.bundle.keras_file import check_keras_file
 from fer_deploy.errors import ModelError
-from fer_deploy.exporting.keras_file import load_keras_file
-from fer_deploy.exporting.toolchain import Toolchain
-from fer_deploy.keras_file import check_keras_file
+from fer_deploy.exporting.adapter import load_keras_file
+from fer_deploy.exporting.onnx import Toolchain
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'fer-deploy[export]'")
 

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from fer_deploy import __version__
-from fer_deploy.bundle import Bundle, input_contract
+from fer_deploy.bundle.manifest import Bundle, input_contract
+from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import ModelError
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.exporting.onnx import convert
-from fer_deploy.exporting.toolchain import Toolchain
+from fer_deploy.exporting.onnx import Toolchain, convert
 from fer_deploy.labels import LABELS
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")

@@ -12,18 +12,18 @@ import pytest
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.backends.registry import backend_class
-from fer_deploy.bundle import Bundle, describe_file
-from fer_deploy.data import load_fer2013
+from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.data.fer2013 import Fer2013, Partition
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.errors import DataError, ModelError
-from fer_deploy.exporting.parity import PictureSet, check_parity, parity_pictures
+from fer_deploy.exporting.parity import ImageSet, check_parity, parity_images
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
 
 
 @pytest.fixture(scope="module")
-def pictures() -> PictureSet:
-    return parity_pictures(None)
+def pictures() -> ImageSet:
+    return parity_images(None)
 
 
 @pytest.fixture
@@ -33,7 +33,9 @@ def with_onnx(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[bytes], Bundle]:
     def make(content: bytes) -> Bundle:
         (tmp_path / "model.keras").write_bytes(tiny_bundle.read("keras"))
         (tmp_path / "model.onnx").write_bytes(content)
-        artefacts = tuple(describe_file(tmp_path, f"model.{form}", form, "fp32", {}) for form in ("keras", "onnx"))
+        artefacts = tuple(
+            describe_file(tmp_path, f"model.{variant}", variant, "fp32", {}) for variant in ("keras", "onnx")
+        )
         return Bundle(tmp_path, "changed", tiny_bundle.source_sha256, artefacts)
 
     return make
@@ -65,7 +67,7 @@ def even(batch: Any) -> Any:
     return np.full((len(batch), 7), 1 / 7)
 
 
-def test_runtimes_and_batches(tiny_bundle: Bundle, pictures: PictureSet) -> None:
+def test_runtimes_and_batches(tiny_bundle: Bundle, pictures: ImageSet) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
     results = check_parity(tiny_bundle, pictures)
     fp32 = [result for result in results if result.precision == "fp32"]
@@ -81,20 +83,20 @@ def test_runtimes_and_batches(tiny_bundle: Bundle, pictures: PictureSet) -> None
     assert all(1e-6 < result.max_abs_difference < 0.02 for result in fp16)
 
 
-def test_without_onnxruntime(tiny_bundle: Bundle, pictures: PictureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnxruntime(tiny_bundle: Bundle, pictures: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert {result.backend for result in check_parity(tiny_bundle, pictures)} == {"openvino"}
 
 
-def test_the_tiny_model_tells_the_pictures_apart(tiny_bundle: Bundle, pictures: PictureSet) -> None:
+def test_the_tiny_model_tells_the_pictures_apart(tiny_bundle: Bundle, pictures: ImageSet) -> None:
     """Else every other test that compares answers would prove little."""
     with backend_class("openvino")(tiny_bundle) as backend:
-        answers = backend.run(pictures.images)
-    assert len(set(answers.argmax(axis=1))) >= 4
-    assert answers.std(axis=0).max() > 0.1
+        predictions = backend.run(pictures.images)
+    assert len(set(predictions.argmax(axis=1))) >= 4
+    assert predictions.std(axis=0).max() > 0.1
 
 
-def test_changed_weights_are_found(proto: Any, pictures: PictureSet, with_onnx: Callable[[bytes], Bundle]) -> None:
+def test_changed_weights_are_found(proto: Any, pictures: ImageSet, with_onnx: Callable[[bytes], Bundle]) -> None:
     weights = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     changed = onnx.numpy_helper.to_array(weights) * np.float32(1.001)
     weights.CopyFrom(onnx.numpy_helper.from_array(changed, weights.name))
@@ -102,9 +104,7 @@ def test_changed_weights_are_found(proto: Any, pictures: PictureSet, with_onnx: 
         check_parity(with_onnx(proto.SerializeToString()), pictures)
 
 
-def test_batch_that_is_not_free_is_found(
-    proto: Any, pictures: PictureSet, with_onnx: Callable[[bytes], Bundle]
-) -> None:
+def test_batch_that_is_not_free_is_found(proto: Any, pictures: ImageSet, with_onnx: Callable[[bytes], Bundle]) -> None:
     reshape = next(node for node in proto.graph.node if node.op_type == "Reshape")
     shape = next(tensor for tensor in proto.graph.initializer if tensor.name == reshape.input[1])
     shape.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 1, 48, 48]), shape.name))
@@ -112,7 +112,7 @@ def test_batch_that_is_not_free_is_found(
         check_parity(with_onnx(proto.SerializeToString()), pictures)
 
 
-def test_file_that_does_not_load(pictures: PictureSet, with_onnx: Callable[[bytes], Bundle]) -> None:
+def test_file_that_does_not_load(pictures: ImageSet, with_onnx: Callable[[bytes], Bundle]) -> None:
     with pytest.raises(ModelError, match="The exported fp32 file does not run") as caught:
         check_parity(with_onnx(b"\x08\x08"), pictures)  # an ONNX file without a graph
     assert "\n" not in str(caught.value)
@@ -121,23 +121,23 @@ def test_file_that_does_not_load(pictures: PictureSet, with_onnx: Callable[[byte
 @pytest.mark.parametrize("where", [(0, 0), (100, 3)])
 @pytest.mark.parametrize("value", [np.nan, 2e-5])
 def test_any_value_beyond_tolerance_is_found(
-    tiny_bundle: Bundle, pictures: PictureSet, monkeypatch: pytest.MonkeyPatch, value: float, where: tuple[int, int]
+    tiny_bundle: Bundle, pictures: ImageSet, monkeypatch: pytest.MonkeyPatch, value: float, where: tuple[int, int]
 ) -> None:
-    picture, column = where
+    image, column = where
 
     def slightly_off(batch: Any) -> Any:
-        answers = even(batch)
-        answers[(batch == pictures.images[picture]).all(axis=(1, 2, 3)), column] += value
-        return answers
+        predictions = even(batch)
+        predictions[(batch == pictures.images[image]).all(axis=(1, 2, 3)), column] += value
+        return predictions
 
     fakes = {"keras": answering(even), "onnx": answering(slightly_off), "openvino": answering(even)}
     monkeypatch.setattr("fer_deploy.exporting.parity.backend_class", fakes.__getitem__)
-    with pytest.raises(ModelError, match=f"at batch {1 if picture < 37 else 37} differs by"):
+    with pytest.raises(ModelError, match=f"at batch {1 if image < 37 else 37} differs by"):
         check_parity(tiny_bundle, pictures)
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("prediction", "message"),
     [
         (lambda batch: np.tile(np.arange(7.0), (len(batch), 1)), "end it with a softmax layer"),
         (lambda batch: np.tile([-1.0, 2, 0, 0, 0, 0, 0], (len(batch), 1)), "end it with a softmax layer"),
@@ -145,21 +145,21 @@ def test_any_value_beyond_tolerance_is_found(
     ],
 )
 def test_what_is_no_probability_is_refused(
-    tiny_bundle: Bundle, pictures: PictureSet, monkeypatch: pytest.MonkeyPatch, answer: Any, message: str
+    tiny_bundle: Bundle, pictures: ImageSet, monkeypatch: pytest.MonkeyPatch, prediction: Any, message: str
 ) -> None:
-    monkeypatch.setattr("fer_deploy.exporting.parity.backend_class", lambda name: answering(answer))
+    monkeypatch.setattr("fer_deploy.exporting.parity.backend_class", lambda name: answering(prediction))
     with pytest.raises(ModelError, match=message):
         check_parity(tiny_bundle, pictures)
 
 
 def test_a_data_set_without_test_pictures() -> None:
     with pytest.raises(DataError, match="has no partition PublicTest"):
-        parity_pictures(dataset("Training"))
+        parity_images(dataset("Training"))
 
 
 @pytest.mark.parametrize(("names", "chosen"), [(("Training", "PublicTest"), "PublicTest"), (("Test",), "Test")])
 def test_unseen_pictures_are_chosen(names: tuple[str, ...], chosen: str) -> None:
-    found = parity_pictures(dataset(*names))
+    found = parity_images(dataset(*names))
     assert (found.name, found.images.shape) == (f"FER-2013 {chosen}, 40 pictures", (40, 48, 48, 1))
 
 
@@ -171,6 +171,6 @@ def dataset(*names: str) -> Fer2013:
 
 @pytest.mark.fer2013
 def test_real_pictures(tiny_bundle: Bundle, fer2013_path: Path) -> None:
-    real = parity_pictures(load_fer2013(fer2013_path))
+    real = parity_images(load_fer2013(fer2013_path))
     assert real.name == "FER-2013 PublicTest, 512 pictures"
     check_parity(tiny_bundle, real)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.bundle import Bundle
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.exporting import export_bundle
-from fer_deploy.exporting.foreign import foreign_contract
-from fer_deploy.exporting.toolchain import import_toolchain
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.data.probe import probe_images
+from fer_deploy.exporting.contract import model_contract
+from fer_deploy.exporting.exporter import export_bundle
+from fer_deploy.exporting.onnx import import_toolchain
 
 pytestmark = pytest.mark.peers
 for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
@@ -45,7 +45,7 @@ def their_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def their_bundle(their_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export_bundle(their_file, tmp_path_factory.mktemp("bundles") / "fer", network=foreign_contract(NETWORK))
+    return export_bundle(their_file, tmp_path_factory.mktemp("bundles") / "fer", network=model_contract(NETWORK))
 
 
 def test_the_bundle_gives_what_their_network_gives(their_file: Path, their_bundle: Bundle) -> None:
@@ -60,7 +60,7 @@ def test_the_bundle_gives_what_their_network_gives(their_file: Path, their_bundl
 @pytest.mark.fer2013
 def test_their_accuracy_is_kept(their_bundle: Bundle, fer2013_path: Path) -> None:
     """65.48 % on PrivateTest with their own preprocessing (OpenCV), 65.56 % with ours in the graph."""
-    from fer_deploy.data import load_fer2013
+    from fer_deploy.data.fer2013_reader import load_fer2013
 
     private = load_fer2013(fer2013_path).partition("PrivateTest")
     found = openvino_gives(their_bundle, private.images[..., None])

@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
+from fer_deploy.bundle.reference_predictions import read_outputs
 from fer_deploy.errors import MissingDependencyError, ModelError, UsageError
-from fer_deploy.evaluation.keras_outputs import read_outputs
-from fer_deploy.exporting import export_bundle
-from fer_deploy.exporting.bundle_writer import ONNX_FILES
-from fer_deploy.exporting.int8.graph import Graph
-from fer_deploy.exporting.int8.qdq import check_weights
+from fer_deploy.exporting.export_recipe import Quantisation
+from fer_deploy.exporting.exporter import ONNX_FILES, export_bundle
+from fer_deploy.exporting.int8.graph import Graph, check_weights
 from fer_deploy.exporting.int8.quantise import quantise
-from fer_deploy.exporting.parity import PictureSet, check_parity
-from fer_deploy.exporting.recipe import Quantisation
+from fer_deploy.exporting.parity import ImageSet, check_parity
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'fer-deploy[onnx]'")
@@ -31,7 +29,7 @@ def model_of(bundle: Bundle, precision: str) -> Any:
 
 
 @pytest.fixture
-def parity_of(full_bundle: Bundle, tmp_path: Path, pictures: np.ndarray) -> Callable[[str, Any], Any]:
+def parity_of(full_bundle: Bundle, tmp_path: Path, images: np.ndarray) -> Callable[[str, Any], Any]:
     """Returns a function that compares a changed file of one precision with the tiny Keras model."""
 
     def check(precision: str, proto: Any) -> Any:
@@ -41,23 +39,23 @@ def parity_of(full_bundle: Bundle, tmp_path: Path, pictures: np.ndarray) -> Call
             describe_file(tmp_path, "model.keras", "keras", "fp32", {}),
             describe_file(tmp_path, "changed.onnx", "onnx", precision, {}),
         )
-        return check_parity(replace(full_bundle, path=tmp_path, artefacts=artefacts), PictureSet("drawn", pictures))
+        return check_parity(replace(full_bundle, path=tmp_path, artefacts=artefacts), ImageSet("drawn", images))
 
     return check
 
 
 def test_all_precisions_are_made_and_proved(full_bundle: Bundle) -> None:
-    forms = {a.precision: a for a in full_bundle.artefacts if a.format == "onnx"}
-    assert {precision: form.file for precision, form in forms.items()} == ONNX_FILES
+    variants = {a.precision: a for a in full_bundle.artefacts if a.format == "onnx"}
+    assert {precision: variant.file for precision, variant in variants.items()} == ONNX_FILES
     runs = {
-        precision: {(p["backend"], p["effective"], p["simulated"], p["batch"]) for p in form.made_with["parity"]}
-        for precision, form in forms.items()
+        precision: {(p["backend"], p["effective"], p["simulated"], p["batch"]) for p in variant.made_with["parity"]}
+        for precision, variant in variants.items()
     }
     both = {(name, "int8", False, batch) for name in ("onnx", "openvino") for batch in (1, 37)}
     assert runs["int8"] == both
     assert runs["int8-trt"] == {("onnx", "int8", True, batch) for batch in (1, 37)}
     assert runs["fp16"] == {(name, "fp32", simulated, batch) for name, _, simulated, batch in both}
-    assert forms["fp16"].size < 0.6 * forms["fp32"].size
+    assert variants["fp16"].size < 0.6 * variants["fp32"].size
 
 
 def test_the_manifest_says_what_was_calibrated_with(full_bundle: Bundle) -> None:
@@ -185,9 +183,9 @@ def test_scales_in_half_precision_are_refused_for_cpus(full_bundle: Bundle) -> N
 
 
 @pytest.mark.parametrize("half", [True, False])
-def test_what_is_not_int8_for_tensorrt_is_in_halves(full_bundle: Bundle, pictures: np.ndarray, half: bool) -> None:
+def test_what_is_not_int8_for_tensorrt_is_in_halves(full_bundle: Bundle, images: np.ndarray, half: bool) -> None:
     recipe = Quantisation(half_trt=half, rounding="nearest", equalise=0.0)
-    content = quantise(full_bundle.read("onnx"), pictures[:8], recipe, ["int8-trt"])["int8-trt"]
+    content = quantise(full_bundle.read("onnx"), images[:8], recipe, ["int8-trt"])["int8-trt"]
     graph = onnx.load_from_string(content).graph
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
     scales = {kinds[node.input[1]] for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fer_deploy.exporting.toolchain import import_toolchain
+from fer_deploy.exporting.onnx import import_toolchain
 
 
 @pytest.mark.parametrize("backend", ["torch", None])

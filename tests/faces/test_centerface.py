@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from fer_deploy.errors import MissingDependencyError, ModelError
-from fer_deploy.faces import centerface
-from fer_deploy.faces.centerface import CenterFace
+from fer_deploy.faces import networks
+from fer_deploy.faces.networks import CenterFace
 
 
 def spots(*places: tuple[int, int], size: tuple[int, int] = (64, 96)) -> np.ndarray:
     """Red spots of 4x4 pixels at rows and columns of such."""
-    picture = np.zeros((1, *size, 3), np.uint8)
+    image = np.zeros((1, *size, 3), np.uint8)
     for row, column in places:
-        picture[0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4, 0] = 255
-    return picture
+        image[0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4, 0] = 255
+    return image
 
 
 def test_maps_become_boxes_and_landmarks_in_pixels(bright_spots: Callable[..., bytes]) -> None:
@@ -55,16 +55,16 @@ def test_another_network_is_refused(bright_spots: Callable[..., bytes]) -> None:
 
 
 def test_a_missing_extra_gives_the_pip_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(centerface, "_CARRIER", "a-package-that-nobody-has")
-    assert not centerface.is_installed()
+    monkeypatch.setattr(networks, "_CARRIER", "a-package-that-nobody-has")
+    assert not networks.is_installed()
     with pytest.raises(MissingDependencyError, match=r"pip install 'fer-deploy\[faces\]'"):
         CenterFace.installed()
 
 
 def test_a_package_without_the_file_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(centerface, "_CARRIER", "numpy")
-    monkeypatch.setattr(centerface, "_FILE", "numpy/centerface.onnx")
-    assert not centerface.is_installed()
+    monkeypatch.setattr(networks, "_CARRIER", "numpy")
+    monkeypatch.setattr(networks, "_FILE", "numpy/centerface.onnx")
+    assert not networks.is_installed()
 
 
 def test_the_carrier_is_not_imported(detector: object) -> None:

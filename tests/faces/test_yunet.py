@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from fer_deploy.errors import ModelError
-from fer_deploy.faces.search import TwoLooks
-from fer_deploy.faces.yunet import YuNet
+from fer_deploy.faces.detector import TwoStageDetector
+from fer_deploy.faces.networks import YuNet
 
 YELLOW, RED, CYAN = (255, 255, 0), (255, 0, 0), (0, 255, 255)
 
 
 def spots(stride: int, *places: tuple[int, int], colour: tuple[int, int, int] = YELLOW) -> np.ndarray:
     """A picture of 128x192 with spots of one place each, at rows and columns of such."""
-    picture = np.zeros((1, 128, 192, 3), np.uint8)
+    image = np.zeros((1, 128, 192, 3), np.uint8)
     for row, column in places:
-        picture[0, stride * row : stride * (row + 1), stride * column : stride * (column + 1)] = colour
-    return picture
+        image[0, stride * row : stride * (row + 1), stride * column : stride * (column + 1)] = colour
+    return image
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
@@ -53,9 +53,9 @@ def test_several_pictures_at_once_though_the_file_says_one(yellow_grids: Callabl
 
 
 def test_two_looks_take_it_as_they_take_another(yellow_grids: Callable[..., bytes]) -> None:
-    picture = np.zeros((300, 400, 3), np.uint8)
-    picture[100:148, 200:248] = YELLOW
-    (face, *_) = TwoLooks(YuNet(yellow_grids())).detect(picture)
+    image = np.zeros((300, 400, 3), np.uint8)
+    image[100:148, 200:248] = YELLOW
+    (face, *_) = TwoStageDetector(YuNet(yellow_grids())).detect(image)
     x, y, width, height = face.box
     assert 190 < x + width / 2 < 258
     assert 90 < y + height / 2 < 158
@@ -87,14 +87,14 @@ def test_boxes_that_cannot_be_are_left_out(yellow_grids: Callable[..., bytes]) -
             return seen
 
     network = Broken(yellow_grids())
-    picture = spots(16, (1, 2), (4, 4))[0]
+    image = spots(16, (1, 2), (4, 4))[0]
     for network.value in (np.inf, np.nan, 1e30):
-        assert TwoLooks(network).detect(picture) == []
+        assert TwoStageDetector(network).detect(image) == []
     network.value = 40.0
-    assert TwoLooks(network).detect(picture)
+    assert TwoStageDetector(network).detect(image)
 
 
-def test_the_real_one_finds_the_face_and_its_landmarks(yunet: TwoLooks, astronaut: Any) -> None:
+def test_the_real_one_finds_the_face_and_its_landmarks(yunet: TwoStageDetector, astronaut: Any) -> None:
     (face,) = yunet.detect(astronaut)
     assert face.box == pytest.approx((180, 62, 90, 115), abs=15)
     left_eye, right_eye, nose, left_corner, right_corner = np.asarray(face.landmarks)

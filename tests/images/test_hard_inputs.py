@@ -129,7 +129,7 @@ def test_an_archive_that_is_deleted_after_it_was_listed(tmp_path: Path) -> None:
 def test_mutated_pictures_and_archives_never_crash_or_hang() -> None:
     """The short form of ``tests/tools/mutate.py``."""
     tool = Path(__file__).parents[1] / "tools/mutate.py"
-    options = ["--pictures", "400", "--zips", "60", "--first", "1000000"]
+    options = ["--images", "400", "--zips", "60", "--first", "1000000"]
     done = subprocess.run([sys.executable, str(tool), *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     read, refused = (sum(map(int, re.findall(rf"(\d+) {word}", done.stdout))) for word in ("read", "refused"))

@@ -21,9 +21,9 @@ def never(width: int, height: int) -> bool:
     return False
 
 
-def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+def encoded(image: Image.Image, variant: str, **options: Any) -> bytes:
     file = BytesIO()
-    image.save(file, form, **options)
+    image.save(file, variant, **options)
     return file.getvalue()
 
 
@@ -47,10 +47,10 @@ def assert_corners(found: Photo, tolerance: int = 12) -> None:
         assert found.pixels[row, column].astype(int) == pytest.approx(np.array(colour), abs=tolerance)
 
 
-@pytest.mark.parametrize("form", ["PNG", "BMP", "JPEG", "WEBP", "TIFF", "PPM"])
-def test_colours_come_in_their_order(form: str) -> None:
-    options = {"quality": 95, "subsampling": 0} if form == "JPEG" else {"quality": 95} if form == "WEBP" else {}
-    found = photo(encoded(corners(), form, **options))
+@pytest.mark.parametrize("variant", ["PNG", "BMP", "JPEG", "WEBP", "TIFF", "PPM"])
+def test_colours_come_in_their_order(variant: str) -> None:
+    options = {"quality": 95, "subsampling": 0} if variant == "JPEG" else {"quality": 95} if variant == "WEBP" else {}
+    found = photo(encoded(corners(), variant, **options))
     assert (found.pixels.shape, found.pixels.dtype, found.scale) == ((40, 60, 3), np.uint8, 1)
     assert_corners(found)
 
@@ -84,11 +84,11 @@ def test_what_is_transparent_lies_on_mid_gray() -> None:
     assert np.unique(photo_from_array(np.asarray(image), never).pixels).tolist() == [128]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP"])
-def test_of_an_animation_the_first_frame_counts(form: str) -> None:
-    options = {"lossless": True} if form == "WEBP" else {}
+@pytest.mark.parametrize("variant", ["GIF", "WEBP"])
+def test_of_an_animation_the_first_frame_counts(variant: str) -> None:
+    options = {"lossless": True} if variant == "WEBP" else {}
     frames = [Image.new("RGB", (60, 40), colour) for colour in (GREEN, BLUE)]
-    content = encoded(corners(), form, save_all=True, append_images=frames, duration=50, **options)
+    content = encoded(corners(), variant, save_all=True, append_images=frames, duration=50, **options)
     assert_corners(photo(content))
 
 

@@ -9,10 +9,9 @@ import pytest
 
 from fer_deploy.errors import MissingDependencyError
 from fer_deploy.faces.face import Face
-from fer_deploy.inference.predictions import Prediction, Predictions
-from fer_deploy.inference.table import COLUMNS, prediction_of, row_of
+from fer_deploy.inference.prediction import COLUMNS, Prediction, Predictions, prediction_of, row_of
 
-_ANSWER = np.array([0.5, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05], np.float32)
+_PREDICTION = np.array([0.5, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05], np.float32)
 
 
 @pytest.fixture
@@ -20,8 +19,8 @@ def predictions() -> Predictions:
     face = Face((3.4, 5.0, 60.6, 70.0), 0.75)
     return Predictions(
         [
-            Prediction.of("a.png", _ANSWER),
-            Prediction.of_face("photo.jpg", 1, face, _ANSWER[::-1].copy()),
+            Prediction.of("a.png", _PREDICTION),
+            Prediction.of_face("photo.jpg", 1, face, _PREDICTION[::-1].copy()),
             Prediction.of_no_face("sea.jpg"),
             Prediction.failed("torn.png", "truncated"),
         ]

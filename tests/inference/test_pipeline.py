@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import ImageError
 from fer_deploy.faces.face import Face
 from fer_deploy.images.sources import Source, Sources
-from fer_deploy.inference import decoding
-from fer_deploy.inference.decoding import decode_ahead
-from fer_deploy.inference.photos import Found
+from fer_deploy.inference import prefetch
+from fer_deploy.inference.face_reader import Found
 from fer_deploy.inference.pipeline import classify
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.inference.prefetch import decode_ahead
 
 
 class Arithmetic(Backend):
@@ -59,11 +59,11 @@ def takes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def move(seconds: float) -> None:
         clock.now = getattr(clock, "now", 0.0) + seconds
 
-    monkeypatch.setattr(decoding, "perf_counter", lambda: getattr(clock, "now", 0.0))
+    monkeypatch.setattr(prefetch, "perf_counter", lambda: getattr(clock, "now", 0.0))
     return move
 
 
-def picture(value: int, delay_s: float = 0) -> Source:
+def image(value: int, delay_s: float = 0) -> Source:
     def read() -> Images:
         time.sleep(delay_s)
         return np.full((48, 48, 1), value, np.uint8)
@@ -86,7 +86,7 @@ def flat(groups: Iterator[list[Prediction]]) -> list[Prediction]:
 def test_order_is_kept_and_nothing_lost(backend: Arithmetic, batch_size: int) -> None:
     rng = np.random.default_rng(batch_size)
     sources = [
-        bad(f"bad {value}", ImageError("no")) if value % 10 == 3 else picture(value, float(rng.uniform(0, 0.003)))
+        bad(f"bad {value}", ImageError("no")) if value % 10 == 3 else image(value, float(rng.uniform(0, 0.003)))
         for value in range(250)
     ]
     found = flat(classify(iter(sources), backend, batch_size, workers=5))
@@ -127,7 +127,7 @@ def test_no_source_gives_no_row(backend: Arithmetic) -> None:
     "error", [MemoryError(), struct.error("unpack requires 4 bytes"), RecursionError("deep"), OSError(5, "I/O error")]
 )
 def test_whatever_a_decoder_raises_costs_one_row(backend: Arithmetic, error: Exception) -> None:
-    before, failed, after = flat(classify([picture(1), bad("x", error), picture(2)], backend))
+    before, failed, after = flat(classify([image(1), bad("x", error), image(2)], backend))
     assert (before.probabilities[0], after.probabilities[0]) == (1, 2)
     assert failed.status == "error"
     assert failed.reason.startswith(type(error).__name__)
@@ -157,7 +157,7 @@ def test_the_window_bounds_what_is_read_ahead() -> None:
         nonlocal drawn
         for value in range(200):
             drawn += 1
-            yield picture(value % 250)
+            yield image(value % 250)
 
     decoded = decode_ahead(sources(), workers=3, window=10)
     for taken, _ in enumerate(decoded):
@@ -172,7 +172,7 @@ def test_decoding_goes_on_while_the_consumer_works() -> None:
         started.set()
         return np.zeros((48, 48, 1), np.uint8)
 
-    decoded = decode_ahead([picture(0), Source("next", read)], workers=1, window=2)
+    decoded = decode_ahead([image(0), Source("next", read)], workers=1, window=2)
     next(decoded)
     assert started.wait(5)
     decoded.close()
@@ -192,13 +192,13 @@ def test_a_handful_of_pictures_keeps_all_threads_busy() -> None:
 def test_what_was_handed_over_together_is_not_read_to_the_end_when_the_run_is_left(
     takes: Callable[[float], None],
 ) -> None:
-    begun: list[int] = []
+    started: list[int] = []
 
     def source(number: int) -> Source:
         def read() -> Images:
             takes(0.001)  # so long that the thread reads all of them
             if number >= 100:
-                begun.append(number)
+                started.append(number)
                 time.sleep(0.05)
             return np.zeros((48, 48, 1), np.uint8)
 
@@ -208,7 +208,7 @@ def test_what_was_handed_over_together_is_not_read_to_the_end_when_the_run_is_le
     for _ in range(100):
         next(decoded)
     decoded.close()
-    assert 4 <= len(begun) < 8
+    assert 4 <= len(started) < 8
 
 
 def test_small_pictures_are_read_by_the_caller_and_big_ones_by_threads(takes: Callable[[float], None]) -> None:
@@ -252,7 +252,7 @@ def test_a_single_long_one_among_small_ones_sends_the_next_to_threads(takes: Cal
 
 def test_threads_end_when_the_run_is_left(backend: Arithmetic) -> None:
     before = threading.active_count()
-    groups = classify((picture(value % 250, 0.001) for value in range(10_000)), backend, batch_size=4)
+    groups = classify((image(value % 250, 0.001) for value in range(10_000)), backend, batch_size=4)
     next(groups)
     groups.close()
     assert threading.active_count() == before
@@ -262,7 +262,7 @@ def test_an_interrupt_ends_cleanly(backend: Arithmetic) -> None:
     before = threading.active_count()
 
     def sources() -> Iterator[Source]:
-        yield from (picture(value) for value in range(200))
+        yield from (image(value) for value in range(200))
         raise KeyboardInterrupt
 
     groups: list[list[Prediction]] = []
@@ -279,7 +279,7 @@ def test_interrupts_at_any_moment(backend: Arithmetic) -> None:
     handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
         for _ in range(60):
-            endless = (picture(value % 250) for value in itertools.count())
+            endless = (image(value % 250) for value in itertools.count())
             signal.setitimer(signal.ITIMER_REAL, float(rng.uniform(0.005, 0.03)))
             with pytest.raises(KeyboardInterrupt):
                 deque(classify(endless, backend, batch_size=4, workers=2), maxlen=0)

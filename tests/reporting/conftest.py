@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_deploy.evaluation.probe import probe_images
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.data.probe import probe_images
+from fer_deploy.inference.prediction import Prediction
 
 HOSTILE = [
     "</script><script>document.title='owned'</script>.png",

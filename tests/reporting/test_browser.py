@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
 from fer_deploy.labels import LABELS
-from fer_deploy.reporting.page import Page
+from fer_deploy.reporting.html import Page
 
 pytestmark = pytest.mark.chromium
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -237,17 +237,17 @@ def test_faces_of_a_video_are_seen(browser: Any, photos: Path, tmp_path: Path) -
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         for frame in range(60):
-            picture = np.full((240, 320, 3), 60, np.uint8)
+            image = np.full((240, 320, 3), 60, np.uint8)
             for track, colour in ((0, (220, 30, 30)), (1, (30, 30, 220))):
                 left, upper = 20 + 4 * frame, 40 + 100 * track
-                picture[upper : upper + 40, left : left + 40] = colour
+                image[upper : upper + 40, left : left + 40] = colour
                 if frame % 5 == 0:
                     chances = np.full(7, 0.05, np.float32)
                     chances[3 if track else 0] = 0.7
                     found = Prediction.of(str(tmp_path / "clip.mp4"), chances)
                     place = {"box": (float(left), float(upper), 40.0, 40.0), "face": track, "face_score": 0.9}
                     rows.append(replace(found, **place, time_s=frame / 10, frame=frame, track=track))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     with Page(tmp_path / "r.html") as report:
         for row in rows:

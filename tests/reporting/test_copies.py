@@ -16,11 +16,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from fer_deploy.errors import OutputError, UsageError
-from fer_deploy.inference.predictions import Prediction
-from fer_deploy.inference.table import prediction_of, row_of
-from fer_deploy.reporting.annotation import COLOURS, Annotated, annotate
-from fer_deploy.reporting.naming import Names
-from fer_deploy.reporting.sorting import Choice, Copies, Listed
+from fer_deploy.inference.prediction import Prediction, prediction_of, row_of
+from fer_deploy.reporting.annotate import COLOURS, Annotated, annotate
+from fer_deploy.reporting.copies import Copies, CopySelection, Listed, Names
 
 
 def row(path: object, emotion: int = 3, confidence: float = 0.9, face: int | None = None) -> Prediction:
@@ -39,7 +37,7 @@ def save(path: Path, value: int = 100, size: tuple[int, int] = (160, 120)) -> Pa
     return path
 
 
-def copy(folder: Path, rows: list[Prediction], choice: Choice, *inputs: object) -> Copies:
+def copy(folder: Path, rows: list[Prediction], choice: CopySelection, *inputs: object) -> Copies:
     with Copies(folder, choice, [str(each) for each in inputs]) as copies:
         for each in rows:
             copies.write(each)
@@ -57,30 +55,30 @@ def test_chosen_pictures_keep_their_folders(tmp_path: Path) -> None:
     )]  # fmt: skip
     os.utime(rows[0].path, (1e9, 1e9))
     rows.append(Prediction.failed(str(photos / "bad.png"), "no"))
-    done = copy(tmp_path / "happy", rows, Choice(("happy",), 0.8), photos)
+    done = copy(tmp_path / "happy", rows, CopySelection(("happy",), 0.8), photos)
     assert below(tmp_path / "happy") == ["a/1.png", "b/1.png"]
     assert (done.written, done.gone) == (2, 0)
     assert (tmp_path / "happy/a/1.png").read_bytes() == (photos / "a/1.png").read_bytes()
     assert (tmp_path / "happy/a/1.png").stat().st_mtime == 1e9
-    copy(tmp_path / "all", rows, Choice(), photos)
+    copy(tmp_path / "all", rows, CopySelection(), photos)
     assert below(tmp_path / "all") == ["angry/b/3.png", "happy/a/1.png", "happy/a/2.png", "happy/b/1.png"]
 
 
 def test_a_second_run_changes_nothing_and_others_files_are_kept(tmp_path: Path) -> None:
-    picture = save(tmp_path / "photos/a.png", 1)
+    image = save(tmp_path / "photos/a.png", 1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.png").write_text("mine")
     for _ in range(2):
-        copy(tmp_path / "out", [row(picture)], Choice(("happy",)), tmp_path / "photos")
+        copy(tmp_path / "out", [row(image)], CopySelection(("happy",)), tmp_path / "photos")
         assert below(tmp_path / "out") == ["a (2).png", "a.png"]
     assert (tmp_path / "out/a.png").read_text() == "mine"
 
 
 def test_several_inputs_do_not_mix(tmp_path: Path) -> None:
     one, two = save(tmp_path / "one/x.png", 1), save(tmp_path / "two/x.png", 2)
-    copy(tmp_path / "out", [row(one), row(two)], Choice(("happy",)), tmp_path / "one", tmp_path / "two/")
+    copy(tmp_path / "out", [row(one), row(two)], CopySelection(("happy",)), tmp_path / "one", tmp_path / "two/")
     assert below(tmp_path / "out") == ["one/x.png", "two/x.png"]
-    copy(tmp_path / "files", [row(one), row(two)], Choice(("happy",)), tmp_path / "*/x.png")
+    copy(tmp_path / "files", [row(one), row(two)], CopySelection(("happy",)), tmp_path / "*/x.png")
     assert below(tmp_path / "files") == ["one/x.png", "two/x.png"]
 
 
@@ -96,7 +94,7 @@ def test_nothing_escapes_the_folder(tmp_path: Path) -> None:
     out.mkdir()
     (out / "a").symlink_to(tmp_path / "elsewhere")
     stored = [info.filename for info in zipfile.ZipFile(archive).infolist()]
-    done = copy(out, [row(f"{archive}/{name}") for name in stored], Choice(("happy",)), archive)
+    done = copy(out, [row(f"{archive}/{name}") for name in stored], CopySelection(("happy",)), archive)
     assert done.written == len(names)
     assert not list((tmp_path / "elsewhere").iterdir())
     assert below(tmp_path / "out") == [
@@ -108,23 +106,23 @@ def test_nothing_escapes_the_folder(tmp_path: Path) -> None:
 
 def test_a_picture_that_is_gone_costs_nothing_else(tmp_path: Path) -> None:
     rows = [row(tmp_path / "photos/gone.png"), row(save(tmp_path / "photos/there.png"))]
-    done = copy(tmp_path / "out", rows, Choice(("happy",)), tmp_path / "photos")
+    done = copy(tmp_path / "out", rows, CopySelection(("happy",)), tmp_path / "photos")
     assert (done.written, done.gone) == (1, 1)
 
 
 def test_a_picture_with_two_faces_is_copied_once_for_each_emotion(tmp_path: Path) -> None:
-    picture = save(tmp_path / "photos/two.jpg")
-    rows = [row(picture, 3, face=0), row(picture, 4, face=1), row(picture, 3, face=2)]
-    done = copy(tmp_path / "out", rows, Choice(), tmp_path / "photos")
+    image = save(tmp_path / "photos/two.jpg")
+    rows = [row(image, 3, face=0), row(image, 4, face=1), row(image, 3, face=2)]
+    done = copy(tmp_path / "out", rows, CopySelection(), tmp_path / "photos")
     assert below(tmp_path / "out") == ["happy/two.jpg", "sad/two.jpg"]
     assert done.written == 2
 
 
 def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no emotion 'glad'; there are: angry"):
-        Choice(("glad",))
+        CopySelection(("glad",))
     with pytest.raises(UsageError, match="between 0 and 1"):
-        Choice((), 80)
+        CopySelection((), 80)
     (tmp_path / "photos").mkdir()
     with pytest.raises(UsageError, match="choose a folder outside"):
         Names(tmp_path / "photos/happy", [str(tmp_path / "photos")])
@@ -136,7 +134,7 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
 
 def test_the_list_is_paths_byte_for_byte(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     name = os.fsdecode(b"caf\xe9.png")
-    with Listed(Choice(("happy",), 0.5)) as listed:
+    with Listed(CopySelection(("happy",), 0.5)) as listed:
         for each in (row(name), row(name, face=1), row("sad.png", 4), row("unsure.png", 3, 0.4), row("b.png")):
             listed.write(each)
     assert capfdbinary.readouterr().out == b"caf\xe9.png\nb.png\n"
@@ -148,7 +146,7 @@ def test_a_list_that_nothing_takes_is_an_error_of_ours(monkeypatch: pytest.Monke
         for stdout, reason in ((SimpleNamespace(buffer=full), "no space left on device"), (None, "it is closed")):
             monkeypatch.setattr(sys, "stdout", stdout)
             refused = pytest.raises(OutputError, match=f"cannot write to standard output: {reason}")
-            with refused, Listed(Choice()) as listed:
+            with refused, Listed(CopySelection()) as listed:
                 listed.write(row("x.png"))
 
 

@@ -57,8 +57,8 @@ def encode(path: Path, seconds: int, seed: int = 0) -> None:
         stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
         for number in range(10 * seconds):
             share = 0.5 + 0.5 * np.sin(number / 17)
-            picture = (share * start + (1 - share) * end).astype(np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            image = (share * start + (1 - share) * end).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
 
 
@@ -163,7 +163,7 @@ def rounds(folder: Path, suffix: str, kills: int, seed: int, options: list[str])
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--suffix", action="append", choices=("csv", "jsonl", "parquet"))
     parser.add_argument("--clip", type=int, metavar="SECONDS", help="length of a video among the pictures")
@@ -172,7 +172,7 @@ def main() -> int:
     chosen = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as where:
-        draw(Path(where) / "pictures", chosen.pictures)
+        draw(Path(where) / "pictures", chosen.images)
         if chosen.clip:
             encode(Path(where) / "pictures/a/000001.mp4", chosen.clip)  # behind a few pictures, before the others
             chosen.option += ["--every=1f", "--face=crop"]

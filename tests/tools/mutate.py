@@ -49,7 +49,7 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def pictures() -> list[bytes]:
+def images() -> list[bytes]:
     """Encodes pictures in every format and many of its flavours."""
     rng = np.random.default_rng(0)
     gray = Image.fromarray(np.kron(rng.integers(0, 256, (16, 16), dtype=np.uint8), np.ones((6, 6), np.uint8)))
@@ -154,7 +154,7 @@ WAYS: list[Callable[[bytearray, random.Random, list[bytes]], None]] = [
 ]
 
 
-def decode_picture(data: bytes) -> int:
+def decode_image(data: bytes) -> int:
     """Decodes one; returns ``OK``, ``REFUSED`` or ``STRANGE``."""
     try:
         assert decode(data).shape == (48, 48, 1)
@@ -179,7 +179,7 @@ def decode_archive(data: bytes) -> int:
 
 
 KINDS: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], int]]] = {
-    "picture": (pictures, decode_picture),
+    "picture": (images, decode_image),
     "zip": (archives, decode_archive),
 }
 
@@ -224,9 +224,9 @@ def run_all(kind: str, first: int, count: int, limit_s: int) -> tuple[Counter[st
             child(kind, number, last, limit_s, writer)
         os.close(writer)
         with os.fdopen(reader, "rb") as pipe:
-            told = pipe.read()
+            reported = pipe.read()
         _, status = os.waitpid(process, 0)
-        codes, _, memory = told.partition(b"m")
+        codes, _, memory = reported.partition(b"m")
         done = codes.count(b"s")
         for code, name in ((b"0", "read"), (b"1", "refused"), (b"2", "strange")):
             results[name] += codes.count(code)
@@ -244,7 +244,7 @@ def run_all(kind: str, first: int, count: int, limit_s: int) -> tuple[Counter[st
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--zips", type=int, default=1_000)
     parser.add_argument("--first", type=int, default=0, help="the first case's number")
     parser.add_argument("--limit", type=int, default=10, help="seconds for a case")
@@ -257,7 +257,7 @@ def main() -> int:
         print(("read", "refused", "strange")[run(mutated(make(), int(number)))])
         return 0
     failed = False
-    for kind, count in (("picture", chosen.pictures), ("zip", chosen.zips)):
+    for kind, count in (("picture", chosen.images), ("zip", chosen.zips)):
         results, peak_mib, slowest_s = run_all(kind, chosen.first, count, chosen.limit)
         bad = set(results) - {"read", "refused"}
         failed |= any(results[name] for name in bad) or peak_mib > chosen.memory

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_deploy.data import load_fer2013
 from fer_deploy.data.convert import convert
+from fer_deploy.data.fer2013_reader import load_fer2013
 
 Train = Callable[..., subprocess.Popen[str]]
 

@@ -154,7 +154,7 @@ def test_a_training_goes_on_in_the_precision_that_it_began_in(
 
 
 def test_a_data_set_without_public_test_is_refused(data: Fer2013, tmp_path: Path) -> None:
-    part = Fer2013(data.source, data.form, {TRAINING: data.partitions[TRAINING]})
+    part = Fer2013(data.source, data.data_format, {TRAINING: data.partitions[TRAINING]})
     with pytest.raises(DataError, match=PUBLIC):
         fit(part, _recipe(Stage(**STILL)), tmp_path)
 

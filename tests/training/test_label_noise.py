@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_deploy.data import PUBLIC, TRAINING, Partition, load_fer2013
+from fer_deploy.data.fer2013 import PUBLIC, TRAINING, Partition
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.labels import LABELS
 from fer_deploy.training.recipe import load_recipe
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import OutputError, TrainingError
-from fer_deploy.evaluation.probe import probe_images
 from fer_deploy.training.study import COLUMNS, find_row, load_study, read_table, write_table
 
 ROOT = Path(__file__).parents[2]

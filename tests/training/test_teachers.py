@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_deploy.backends.select import open_backend
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.data.fer2013 import Partition
 from fer_deploy.errors import TrainingError
 from fer_deploy.training.batches import epoch_batches

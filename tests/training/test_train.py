@@ -14,7 +14,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from fer_deploy.data import PRIVATE, PUBLIC, load_fer2013
+from fer_deploy.data.fer2013 import PRIVATE, PUBLIC
+from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.training.checkpoint import FILE, Checkpoint
 
 pytestmark = pytest.mark.fer2013

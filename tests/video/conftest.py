@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fer_deploy.backends.base import Backend, Images, Probabilities
-from fer_deploy.bundle import Bundle
+from fer_deploy.bundle.manifest import Bundle
+from fer_deploy.faces.detector import Detector
 from fer_deploy.faces.face import Face
-from fer_deploy.faces.search import Detector
 
 SIZE = (320, 240)
 FPS = 10
@@ -23,11 +23,11 @@ Encode = Callable[..., Path]
 class Squares(Detector):
     """Finds one square that is red and one that is blue."""
 
-    def detect(self, picture: Images, hint: str = "") -> list[Face]:
+    def detect(self, image: Images, hint: str = "") -> list[Face]:
         faces = []
         for channel in (0, 2):
-            others = picture[..., 1 if channel == 0 else 0].astype(int)
-            rows, columns = np.nonzero(picture[..., channel].astype(int) - others > 90)
+            others = image[..., 1 if channel == 0 else 0].astype(int)
+            rows, columns = np.nonzero(image[..., channel].astype(int) - others > 90)
             if len(rows) > 40:
                 left, upper = float(columns.min()), float(rows.min())
                 width, height = float(np.ptp(columns)) + 1, float(np.ptp(rows)) + 1
@@ -64,17 +64,17 @@ def encode() -> Encode:
     """Returns a function that writes pictures, uint8 (H, W, 3), as a video."""
     av: Any = pytest.importorskip("av", reason="PyAV is not installed: pip install 'fer-deploy[video]'")
 
-    def write(path: Path, pictures: Iterable[Images], codec: str = "libx264", **options: str) -> Path:
+    def write(path: Path, images: Iterable[Images], codec: str = "libx264", **options: str) -> Path:
         stream = None
         with av.open(str(path), "w", options=options) as container:
-            for picture in pictures:
+            for image in images:
                 if stream is None:
                     stream = container.add_stream(codec, rate=FPS)
-                    stream.height, stream.width = picture.shape[:2]
+                    stream.height, stream.width = image.shape[:2]
                     stream.pix_fmt = "yuv420p"
                     stream.codec_context.gop_size = 5
                     stream.codec_context.time_base = Fraction(1, FPS)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             if stream is not None:
                 container.mux(stream.encode(None))
         return path
@@ -84,10 +84,10 @@ def encode() -> Encode:
 
 def with_squares(*squares: tuple[int, int, tuple[int, int, int]]) -> Images:
     """Draws a picture with squares of 40 pixels: left edge, upper edge, colour."""
-    picture = np.full((SIZE[1], SIZE[0], 3), 60, np.uint8)
+    image = np.full((SIZE[1], SIZE[0], 3), 60, np.uint8)
     for left, upper, colour in squares:
-        picture[upper : upper + 40, left : left + 40] = colour
-    return picture
+        image[upper : upper + 40, left : left + 40] = colour
+    return image
 
 
 def moving(count: int = 2 * FPS) -> Iterator[Images]:

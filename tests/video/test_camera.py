@@ -13,17 +13,15 @@ import pytest
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.errors import CameraError, OutputError, UsageError
-from fer_deploy.inference.photos import DETECT, PhotoReader
-from fer_deploy.inference.predictions import Prediction
-from fer_deploy.video.camera import Camera
-from fer_deploy.video.every import Every
-from fer_deploy.video.live import LiveReader
-from fer_deploy.video.reading import Video
-from fer_deploy.video.recording import LiveRecording
+from fer_deploy.inference.face_reader import DETECT, PhotoReader
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.video.camera import Camera, LiveReader
+from fer_deploy.video.reader import FrameSampling, Video
+from fer_deploy.video.writer import LiveRecording
 
 from .conftest import Encode, Squares, moving
 
-PICTURES = "testsrc=rate=30:size=320x240,realtime"
+IMAGES = "testsrc=rate=30:size=320x240,realtime"
 SQUARES = (
     "color=c=0x3c3c3c:size=320x240:rate=30,drawbox=x=20:y=60:w=40:h=40:color=red:t=fill,"
     "drawbox=x=200:y=60:w=40:h=40:color=blue:t=fill,realtime,format=yuv444p"
@@ -41,8 +39,8 @@ def live() -> Live:
 
 def test_the_newest_picture_is_taken_and_none_is_queued(live: Live) -> None:
     numbers, ages = [], []
-    with live(PICTURES) as camera:
-        for moment in camera.moments():
+    with live(IMAGES) as camera:
+        for moment in camera.frames():
             numbers.append(moment.number)
             ages.append(time.monotonic() - camera.came_s)
             assert camera._waiting.qsize() <= 1
@@ -57,8 +55,8 @@ def test_the_newest_picture_is_taken_and_none_is_queued(live: Live) -> None:
 
 @pytest.mark.parametrize(("every", "least"), [("0.3s", 0.3), ("6f", None)])
 def test_only_those_that_are_wanted(live: Live, every: str, least: float | None) -> None:
-    with live(PICTURES) as camera:
-        seen = [(moment.number, moment.time_s) for moment in camera.moments(Every.parse(every), seconds=1.2)]
+    with live(IMAGES) as camera:
+        seen = [(moment.number, moment.time_s) for moment in camera.frames(FrameSampling.parse(every), seconds=1.2)]
     assert 2 <= len(seen) <= 8
     stretches = [time_s // least if least else number // 6 for number, time_s in seen]
     assert stretches == sorted(set(stretches))
@@ -66,15 +64,15 @@ def test_only_those_that_are_wanted(live: Live, every: str, least: float | None)
 
 
 def test_it_ends_after_its_time_when_stopped_and_by_itself(live: Live) -> None:
-    with live(PICTURES) as camera:
-        begun = time.monotonic()
-        assert sum(1 for _ in camera.moments(seconds=0.5)) > 1
-        assert 0.4 < time.monotonic() - begun < 3
+    with live(IMAGES) as camera:
+        started = time.monotonic()
+        assert sum(1 for _ in camera.frames(seconds=0.5)) > 1
+        assert 0.4 < time.monotonic() - started < 3
         camera.stop()
-        assert list(camera.moments()) == []
+        assert list(camera.frames()) == []
     assert not camera._thread.is_alive()
     with live("testsrc=rate=30:size=320x240:duration=0.5,realtime") as camera:
-        assert 1 <= len(list(camera.moments())) <= 15
+        assert 1 <= len(list(camera.frames())) <= 15
     assert camera.trouble is None
 
 
@@ -98,7 +96,7 @@ def test_each_pictures_faces_are_followed(live: Live, backend: Backend) -> None:
 
 def test_a_picture_that_fails_is_told_in_the_end(live: Live, backend: Backend) -> None:
     class Failing(Squares):
-        def detect(self, picture: Any, hint: str = "") -> Any:
+        def detect(self, image: Any, hint: str = "") -> Any:
             raise MemoryError("no memory")
 
     with live(SQUARES) as camera:
@@ -124,7 +122,7 @@ def test_what_was_looked_at_is_recorded_with_its_boxes(live: Live, backend: Back
     with pytest.raises(KeyboardInterrupt):
         record()
     with Video(str(target)) as video:
-        shown = [(moment.time_s, moment.pixels()) for moment in video.moments()]
+        shown = [(moment.time_s, moment.pixels()) for moment in video.frames()]
     assert [time_s for time_s, _ in shown] == pytest.approx(sorted(set(times)), abs=0.01)
     for _, pixels in shown:
         line = pixels[90, 100:].astype(int)  # right of the red square: the blue one, in a box that is not blue
@@ -156,7 +154,7 @@ def test_a_stream_through_a_pipe(encode: Encode, backend: Backend, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("source", "error", "told"),
+    ("source", "error", "reported"),
     [
         ("97", CameraError, "no camera 97 here: there is no /dev/video97"),
         (97, CameraError, "no camera 97 here"),
@@ -167,9 +165,9 @@ def test_a_stream_through_a_pipe(encode: Encode, backend: Backend, tmp_path: Pat
         (__file__, UsageError, "is a file: give it without --camera"),
     ],
 )
-def test_what_cannot_be_opened_is_one_line(source: str | int, error: type[Exception], told: str) -> None:
+def test_what_cannot_be_opened_is_one_line(source: str | int, error: type[Exception], reported: str) -> None:
     pytest.importorskip("av", reason="PyAV is not installed: pip install 'fer-deploy[video]'")
-    with pytest.raises(error, match=told) as raised:
+    with pytest.raises(error, match=reported) as raised:
         Camera.open(source)
     assert "\n" not in str(raised.value)
     assert "secret" not in str(raised.value)
@@ -183,21 +181,21 @@ def test_a_stream_that_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (PermissionError(13, "Permission denied"), "no right to open /dev/video0.*usermod"),
         (OSError(16, "Device or resource busy"), "in use by another program"),
         (ValueError("no container format 'v4l2'"), "this PyAV was built without cameras"),
     ],
 )
-def test_what_a_device_refuses_is_told(error: Exception, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_device_refuses_is_told(error: Exception, reported: str, monkeypatch: pytest.MonkeyPatch) -> None:
     av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'fer-deploy[video]'")
 
     def refuse(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(av, "open", refuse)
-    with pytest.raises(CameraError, match=told):
+    with pytest.raises(CameraError, match=reported):
         Camera.open(0)
 
 

@@ -10,12 +10,12 @@ from PIL import Image
 
 from fer_deploy.backends.base import Backend
 from fer_deploy.errors import UsageError
-from fer_deploy.faces.search import Detector
+from fer_deploy.faces.detector import Detector
 from fer_deploy.images.decode import from_array
 from fer_deploy.images.sources import Readers, Sources
-from fer_deploy.inference.photos import DETECT, PhotoReader
+from fer_deploy.inference.face_reader import DETECT, PhotoReader
 from fer_deploy.inference.pipeline import classify
-from fer_deploy.inference.predictions import Prediction
+from fer_deploy.inference.prediction import Prediction
 from fer_deploy.video.clips import ClipReader
 
 from .conftest import Encode, Squares, moving, with_squares
@@ -29,8 +29,8 @@ def rows_of(path: Path, backend: Backend, every: str = "0.5s", smooth_s: float =
 
 
 def test_a_row_for_each_face_and_each_picture_without(encode: Encode, backend: Backend, tmp_path: Path) -> None:
-    pictures = [with_squares((20 + 4 * n, 60, RED)) if n < 5 else with_squares() for n in range(20)]
-    rows = rows_of(encode(tmp_path / "clip.mp4", pictures), backend, every="3")
+    images = [with_squares((20 + 4 * n, 60, RED)) if n < 5 else with_squares() for n in range(20)]
+    rows = rows_of(encode(tmp_path / "clip.mp4", images), backend, every="3")
     assert [(row.frame, row.status, row.track) for row in rows] == [
         *((0, "ok", 0), (3, "ok", 0)),
         *((number, "no-face", None) for number in (6, 9, 12, 15, 18)),
@@ -42,8 +42,8 @@ def test_a_row_for_each_face_and_each_picture_without(encode: Encode, backend: B
 
 
 def test_faces_that_cross_keep_their_tracks(encode: Encode, backend: Backend, tmp_path: Path) -> None:
-    pictures = [with_squares((20 + 10 * n, 50, RED), (220 - 10 * n, 95, BLUE)) for n in range(20)]
-    rows = rows_of(encode(tmp_path / "clip.mp4", pictures), backend, every="1")
+    images = [with_squares((20 + 10 * n, 50, RED), (220 - 10 * n, 95, BLUE)) for n in range(20)]
+    rows = rows_of(encode(tmp_path / "clip.mp4", images), backend, every="1")
     assert len(rows) == 40
     tracks = {(row.track, (row.box or (0, 0))[1] > 75) for row in rows}
     assert tracks == {(0, False), (1, True)}
@@ -51,8 +51,8 @@ def test_faces_that_cross_keep_their_tracks(encode: Encode, backend: Backend, tm
 
 
 def test_probabilities_are_smoothed_in_time(encode: Encode, backend: Backend, tmp_path: Path) -> None:
-    pictures = [np.full((240, 240, 3), 255 if n < 5 else 0, np.uint8) for n in range(11)]  # taken as faces as a whole
-    path = encode(tmp_path / "clip.mkv", pictures)
+    images = [np.full((240, 240, 3), 255 if n < 5 else 0, np.uint8) for n in range(11)]  # taken as faces as a whole
+    path = encode(tmp_path / "clip.mkv", images)
 
     def happy(smooth_s: float) -> list[float]:
         reader = ClipReader(from_array, "5f", smooth_s)
@@ -83,8 +83,8 @@ def test_a_broken_one_keeps_its_rows_and_ends_with_one_that_says_why(
 
 def test_a_picture_that_fails_costs_itself_only(encode: Encode, backend: Backend, tmp_path: Path) -> None:
     class Failing(Squares):
-        def detect(self, picture: Any, hint: str = "") -> Any:
-            faces = super().detect(picture)
+        def detect(self, image: Any, hint: str = "") -> Any:
+            faces = super().detect(image)
             if faces[0].box[0] > 60:
                 raise MemoryError("no memory")
             return faces
@@ -100,9 +100,9 @@ def test_a_picture_that_fails_costs_itself_only(encode: Encode, backend: Backend
 def test_boxes_are_those_of_the_video_where_pictures_are_reduced(
     encode: Encode, backend: Backend, tmp_path: Path
 ) -> None:
-    picture = np.zeros((480, 3840, 3), np.uint8)
-    picture[100:300, 2000:2200] = RED
-    (row,) = rows_of(encode(tmp_path / "clip.mp4", [picture], preset="ultrafast"), backend)
+    image = np.zeros((480, 3840, 3), np.uint8)
+    image[100:300, 2000:2200] = RED
+    (row,) = rows_of(encode(tmp_path / "clip.mp4", [image], preset="ultrafast"), backend)
     assert row.box == pytest.approx((2000, 100, 200, 200), abs=6)
 
 
@@ -142,8 +142,8 @@ def test_settings_that_make_no_sense_are_told_at_once() -> None:
 def test_a_real_face_is_followed(
     encode: Encode, backend: Backend, tmp_path: Path, detector: Detector, astronaut: Any
 ) -> None:
-    pictures = [astronaut[:256, 60 + 5 * n : 60 + 5 * n + 320] for n in range(12)]
-    path = encode(tmp_path / "clip.mp4", pictures)
+    images = [astronaut[:256, 60 + 5 * n : 60 + 5 * n + 320] for n in range(12)]
+    path = encode(tmp_path / "clip.mp4", images)
     reader = ClipReader(PhotoReader(DETECT, detector).array, "4f")
     rows = [row for rows in reader.rows(str(path), backend) for row in rows]
     surest = [row for row in rows if row.face == 0]

@@ -15,16 +15,15 @@ from fer_deploy.backends.base import Backend
 from fer_deploy.errors import UsageError
 from fer_deploy.images import archive
 from fer_deploy.images.sources import Readers, Sources
-from fer_deploy.inference.photos import DETECT, PhotoReader
+from fer_deploy.inference.face_reader import DETECT, PhotoReader
 from fer_deploy.inference.pipeline import classify
-from fer_deploy.inference.predictions import Prediction
-from fer_deploy.inference.run import run
-from fer_deploy.inference.sinks import table_sink
-from fer_deploy.inference.summary import Summary
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.inference.run import Summary, run
+from fer_deploy.inference.sinks.text import table_sink
 from fer_deploy.reporting.gallery import Gallery
-from fer_deploy.video.annotation import AnnotatedVideos
 from fer_deploy.video.clips import ClipReader
-from fer_deploy.video.reading import Video
+from fer_deploy.video.reader import Video
+from fer_deploy.video.writer import AnnotatedVideos
 
 from .conftest import Encode, Squares, moving, with_squares
 
@@ -44,8 +43,8 @@ def rows_of(*items: object, backend: Backend, every: str = "5f") -> list[Predict
 def test_a_table_holds_what_the_rows_tell(encode: Encode, backend: Backend, tmp_path: Path, suffix: str) -> None:
     if suffix == "parquet":
         pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'fer-deploy[parquet]'")
-    pictures = [with_squares((20 + 4 * n, 60, RED), (250, 95, BLUE)) if n < 12 else with_squares() for n in range(20)]
-    clip = encode(tmp_path / "clip.mp4", pictures)
+    images = [with_squares((20 + 4 * n, 60, RED), (250, 95, BLUE)) if n < 12 else with_squares() for n in range(20)]
+    clip = encode(tmp_path / "clip.mp4", images)
     expected = rows_of(clip, backend=backend, every="0.3s")
     table = table_sink(str(tmp_path / f"x.{suffix}"))
     run(sources(clip, every="0.3s"), backend, [table], Summary(backend))
@@ -68,29 +67,29 @@ def test_a_table_holds_what_the_rows_tell(encode: Encode, backend: Backend, tmp_
 
 def shown(rows: list[Prediction], page: Path) -> list[np.ndarray | None]:
     """Gives each row's small picture as the page has it."""
-    gallery = Gallery()
+    gallery = Gallery(open_video=Video)
     for row in rows:
         gallery.add(row)
-    pictures = [entry.get("picture") for entry in gallery.as_json(page)]
-    return [None if text is None else np.asarray(Image.open(BytesIO(base64.b64decode(text)))) for text in pictures]
+    images = [entry.get("picture") for entry in gallery.as_json(page)]
+    return [None if text is None else np.asarray(Image.open(BytesIO(base64.b64decode(text)))) for text in images]
 
 
-def is_red(picture: np.ndarray | None) -> bool:
-    assert picture is not None
-    height, width = picture.shape[:2]
-    red, _, blue = picture[height // 2, width // 2].astype(int)
+def is_red(image: np.ndarray | None) -> bool:
+    assert image is not None
+    height, width = image.shape[:2]
+    red, _, blue = image[height // 2, width // 2].astype(int)
     assert abs(red - blue) > 90  # a square is in the middle
     return bool(red > blue)
 
 
 def test_faces_of_videos_have_small_pictures(encode: Encode, backend: Backend, tmp_path: Path) -> None:
-    pictures = [with_squares((20 + 10 * n, 50, RED), (220 - 10 * n, 150, BLUE)) for n in range(20)]
-    clip, large = encode(tmp_path / "clip.mp4", pictures), np.zeros((480, 3840, 3), np.uint8)
+    images = [with_squares((20 + 10 * n, 50, RED), (220 - 10 * n, 150, BLUE)) for n in range(20)]
+    clip, large = encode(tmp_path / "clip.mp4", images), np.zeros((480, 3840, 3), np.uint8)
     large[100:300, 2000:2200] = RED
     rows = rows_of(clip, encode(tmp_path / "large.mp4", [large], preset="ultrafast"), backend=backend)
     assert len(rows) == 9
     seen = shown(rows, tmp_path / "r.html")
-    assert [is_red(picture) for picture in seen] == [(row.box or (0, 0))[1] < 120 for row in rows]
+    assert [is_red(image) for image in seen] == [(row.box or (0, 0))[1] < 120 for row in rows]
     assert seen[-1] is not None
     assert 100 < seen[-1].shape[0] <= 224  # of the picture as it was reduced
 
@@ -99,10 +98,10 @@ def test_of_a_video_that_is_damaged_or_gone_what_can_be_had(encode: Encode, back
     clip = encode(tmp_path / "clip.mkv", moving(40))
     rows = [row for row in rows_of(clip, backend=backend) if row.emotion]
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
-    pictures = shown(rows, tmp_path / "r.html")
-    count = sum(picture is not None for picture in pictures)
+    images = shown(rows, tmp_path / "r.html")
+    count = sum(image is not None for image in images)
     assert 1 <= count < len(rows)
-    assert all(picture is not None for picture in pictures[:count])
+    assert all(image is not None for image in images[:count])
     clip.unlink()
     assert shown(rows, tmp_path / "r.html") == [None] * len(rows)
 
@@ -114,7 +113,7 @@ def test_pictures_that_are_given_are_kept_as_long_as_their_rows(tmp_path: Path) 
     entries = gallery.as_json(tmp_path / "r.html")
     found = [int(base64.b64decode(entry["picture"])) for entry in entries]
     assert found == [row.frame for row in gallery.rows()]
-    assert len(found) == len(gallery._pictures) == 20
+    assert len(found) == len(gallery._images) == 20
 
 
 @pytest.mark.parametrize(("suffix", "method"), [("mp4", 8), ("mp4", 0), ("mkv", 8), ("avi", 8), ("ts", 8)])
@@ -131,8 +130,8 @@ def test_in_an_archive_it_is_as_outside(
     assert (broken.path, broken.status) == (f"{tmp_path}/x.zip/a.png", "error")
     assert [row.frame for row in rows] == [0, 5, 10, 15]
     outside = clip.rename(tmp_path / inside)
-    told = [(row.time_s, row.frame, row.track, row.box, row.probabilities) for row in rows]
-    assert told == [
+    reported = [(row.time_s, row.frame, row.track, row.box, row.probabilities) for row in rows]
+    assert reported == [
         (row.time_s, row.frame, row.track, row.box, row.probabilities) for row in rows_of(outside, backend=backend)
     ]
     assert {row.path for row in rows} == {name}
@@ -149,7 +148,7 @@ def test_an_archives_video_is_annotated_or_refused(
         for row in rows_of(zipped, backend=backend):
             copies.write(row)
     with Video(str(tmp_path / "drawn/clip.mp4")) as copy:
-        assert len(list(copy.moments())) == 20
+        assert len(list(copy.frames())) == 20
     with pytest.raises(UsageError, match="takes a single video"):
         AnnotatedVideos(str(tmp_path / "x.mp4"), [str(zipped)])
     monkeypatch.setattr(archive, "MAX_STREAMED_BYTES", 1000)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from fer_deploy.errors import UsageError
-from fer_deploy.video.smoothing import Smoothing
+from fer_deploy.video.tracking import Smoothing
 
 
 def test_numbers_computed_by_hand() -> None:

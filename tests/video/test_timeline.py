@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from fer_deploy.errors import OutputError, UsageError
-from fer_deploy.inference.predictions import Prediction
-from fer_deploy.reporting.annotation import COLOURS
+from fer_deploy.inference.prediction import Prediction
+from fer_deploy.reporting.annotate import COLOURS
 from fer_deploy.video.timeline import CHARTS, MOST_POINTS, Timeline
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'fer-deploy[train]'")

@@ -40,7 +40,7 @@ def test_a_face_that_was_away_for_longer_begins_a_track_and_the_old_one_is_forgo
         tracks.follow(n * KEPT_S / 3, [])
     assert tracks.alive == set()
     assert tracks.follow(2 * KEPT_S, [box(20)]) == [1]
-    assert tracks.begun == 2
+    assert tracks.started == 2
 
 
 def test_rare_pictures_are_joined_too() -> None:

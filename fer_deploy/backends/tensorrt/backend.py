@@ -13,10 +13,10 @@ import numpy as np
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.backends.tensorrt.builder import BuildOptions, Report
 from fer_deploy.backends.tensorrt.cuda import Cuda
-from fer_deploy.backends.tensorrt.engines import offered_engines
+from fer_deploy.backends.tensorrt.engine_cache import offered_engines
 from fer_deploy.backends.tensorrt.flavour import INSTALL, MODULES, Flavour, import_flavour
-from fer_deploy.backends.tensorrt.runner import Lane, Runner
-from fer_deploy.bundle import Bundle
+from fer_deploy.backends.tensorrt.lanes import Lane, Runner
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError
 
 _LOG = logging.getLogger(__name__)
@@ -66,15 +66,15 @@ class TensorRtBackend(Backend):
         self.gpu = gpu.name
 
     def _infer(self, batch: Images) -> Probabilities:
-        (answers,) = self.run_stream([batch])
-        return answers
+        (predictions,) = self.run_stream([batch])
+        return predictions
 
     def run_stream(self, batches: Iterable[Images]) -> Generator[Probabilities, None, None]:
         """Computes one batch while the next is copied to the GPU; results come in order."""
         counts: deque[int] = deque()
         gathered: list[Probabilities] = []
-        for answers in self._pipeline(self._parts(batches, counts)):
-            gathered.append(answers)
+        for predictions in self._pipeline(self._parts(batches, counts)):
+            gathered.append(predictions)
             if len(gathered) == counts[0]:
                 counts.popleft()
                 yield gathered[0] if len(gathered) == 1 else np.concatenate(gathered)
@@ -109,10 +109,10 @@ class TensorRtBackend(Backend):
     def _finish(self, busy: deque[tuple[Lane, int]]) -> Probabilities:
         lane, n = busy[0]
         with self._explained(f"failed on a batch of {n}"):
-            answers = lane.finish(n)
+            predictions = lane.finish(n)
         busy.popleft()
         self._live.put_back(lane)
-        return answers
+        return predictions
 
     def listing(self) -> str:
         """What the open engine says of its layers, in TensorRT's words."""

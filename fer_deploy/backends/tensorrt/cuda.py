@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from fer_deploy.backends.tensorrt.flavour import INSTALL
 from fer_deploy.errors import BackendError, MissingDependencyError, UnavailableError
-from fer_deploy.gpus import ask_driver
+from fer_deploy.system.gpus import ask_driver
 
 
-class Gpu(NamedTuple):
+class CudaDevice(NamedTuple):
     """The GPU that is used: the first that CUDA shows.
 
     Args:
@@ -56,7 +56,7 @@ class Cuda:
             raise BackendError(f"CUDA's {function} failed: {error.name}: {text.decode(errors='replace')}")
         return results[0] if len(results) == 1 else tuple(results) or None
 
-    def gpu(self) -> Gpu:
+    def gpu(self) -> CudaDevice:
         """Describes the GPU that is used.
 
         Raises:
@@ -68,7 +68,7 @@ class Cuda:
         if reason:
             raise UnavailableError(f"The trt backend cannot use cuda here: {reason}")
         first = driver["gpus"][0]
-        return Gpu(first["name"], first["target"], driver["cuda"] or "")
+        return CudaDevice(first["name"], first["target"], driver["cuda"] or "")
 
 
 class Buffer:

@@ -13,14 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_deploy.errors import MissingDependencyError, ModelError
+from fer_deploy.exporting.export_recipe import Quantisation
 from fer_deploy.exporting.fp16 import to_fp16
-from fer_deploy.exporting.int8.equalise import equalise
-from fer_deploy.exporting.int8.graph import PIXEL_MAX, Array, Convolution, Graph
-from fer_deploy.exporting.int8.observe import Extent, Patches, extents, histograms, patches
-from fer_deploy.exporting.int8.qdq import CPU, LEVELS, TENSORRT, check_weights, insert_qdq
-from fer_deploy.exporting.int8.ranges import Range, choose_range, step
-from fer_deploy.exporting.int8.rounding import round_weights
-from fer_deploy.exporting.recipe import Quantisation
+from fer_deploy.exporting.int8.graph import (
+    CPU,
+    LEVELS,
+    PIXEL_MAX,
+    TENSORRT,
+    Array,
+    Convolution,
+    Graph,
+    Range,
+    check_weights,
+    insert_qdq,
+)
+from fer_deploy.exporting.int8.observe import Extent, Patches, choose_range, extents, histograms, patches, step
+from fer_deploy.exporting.int8.weights import equalise, round_weights
 
 CENTRE = 128.0
 HALF_OPSET = 19
@@ -42,7 +50,7 @@ class Observed:
     proto: Any
     counts: Mapping[str, tuple[NDArray[np.int64], Array]]
     patches: Mapping[str, Patches]
-    pictures: int
+    images: int
     pairs: int
 
 

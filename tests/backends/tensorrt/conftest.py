@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer_deploy.backends.tensorrt.flavour import Flavour, import_flavour
-from fer_deploy.bundle import Bundle, describe_file
+from fer_deploy.bundle.manifest import Bundle, describe_file
 from fer_deploy.errors import MissingDependencyError, UnavailableError
 
 

@@ -159,11 +159,11 @@ def pretend_flavour(runtime: Runtime, compute: Compute, max_batch: int, output: 
             return True
 
         def execute_async_v3(self, stream: int) -> bool:
-            pixels, answers, n = self.addresses["image"], self.addresses["probabilities"], self.batch
+            pixels, predictions, n = self.addresses["image"], self.addresses["probabilities"], self.batch
 
             def work() -> None:
                 values = np.frombuffer(runtime.memory[pixels], np.uint8).reshape(n, *INPUT_SHAPE)
-                np.frombuffer(runtime.memory[answers], np.float32).reshape(n, NUM_CLASSES)[:] = compute(values)
+                np.frombuffer(runtime.memory[predictions], np.float32).reshape(n, NUM_CLASSES)[:] = compute(values)
 
             runtime.enqueue(stream, work)
             return True

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fer_deploy.backends.tensorrt.builder import BuildOptions, build_engine
+from fer_deploy.backends.tensorrt.builder import BuildOptions, build_engine, parse_layers, summary, wrong_convolutions
 from fer_deploy.backends.tensorrt.cuda import Cuda
 from fer_deploy.backends.tensorrt.flavour import Flavour
-from fer_deploy.backends.tensorrt.layers import parse_layers, summary, wrong_convolutions
-from fer_deploy.backends.tensorrt.runner import Runner
-from fer_deploy.bundle import Bundle
+from fer_deploy.backends.tensorrt.lanes import Runner
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError, ModelError, UnavailableError
 from fer_deploy.exporting.engines import check_with_tensorrt
 

@@ -57,13 +57,13 @@ def test_a_misspelt_name_is_found(tool: ModuleType, tmp_path: Path) -> None:
     source = (
         "def f(trt, flavour, context):\n    trt.Builder()\n    flavour.trt.Bilder(1)[0].x\n    context.execute_v4(3)\n"
     )
-    (tmp_path / "runner.py").write_text(source)
+    (tmp_path / "lanes.py").write_text(source)
     (tmp_path / "flavour.py").write_text("import x\ntrt.ComputeCapability.SM86\ntrt.Nowhere\n")
-    files = [tmp_path / "runner.py", tmp_path / "flavour.py"]
+    files = [tmp_path / "lanes.py", tmp_path / "flavour.py"]
     known = {"ten": {"Builder", "x"}.__contains__, "rtx": {"Builder", "x", "ComputeCapability", "SM86"}.__contains__}
     assert list(tool.missing(files, known)) == [
-        "runner.py:3: Bilder is not in ten, rtx",
-        "runner.py:4: execute_v4 is not in ten, rtx",
+        "lanes.py:3: Bilder is not in ten, rtx",
+        "lanes.py:4: execute_v4 is not in ten, rtx",
         "flavour.py:3: Nowhere is not in ten, rtx",
     ]
 
@@ -87,5 +87,5 @@ def test_the_tool_fails_where_a_name_is_missing(
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("tensorrt.so", b"\0Builder\0")
     assert tool.main([str(path)]) == 1
-    assert "runner.py" in capsys.readouterr().out
+    assert "lanes.py" in capsys.readouterr().out
     assert sys.modules.get("tensorrt") is None

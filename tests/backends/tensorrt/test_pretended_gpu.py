@@ -14,9 +14,9 @@ import pytest
 from fer_deploy.backends.select import open_backend
 from fer_deploy.backends.tensorrt import backend as module
 from fer_deploy.backends.tensorrt.backend import TensorRtBackend
-from fer_deploy.backends.tensorrt.cuda import Cuda, Gpu
-from fer_deploy.backends.tensorrt.runner import Runner
-from fer_deploy.bundle import Bundle
+from fer_deploy.backends.tensorrt.cuda import Cuda, CudaDevice
+from fer_deploy.backends.tensorrt.lanes import Runner
+from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import BackendError, ModelError
 
 _spec = importlib.util.spec_from_file_location("pretend", Path(__file__).with_name("pretend.py"))
@@ -28,10 +28,10 @@ Runtime, pretend_flavour = pretend.Runtime, pretend.pretend_flavour
 
 MAX_BATCH = 16
 FUNCTIONS = ("cudaMalloc", "cudaHostAlloc", "cudaStreamCreateWithFlags", "cudaGraphInstantiate")
-PICTURES = np.random.default_rng(0).integers(0, 256, (70, 48, 48, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (70, 48, 48, 1), dtype=np.uint8)
 
 
-def answers(pixels: np.ndarray) -> np.ndarray:
+def predictions(pixels: np.ndarray) -> np.ndarray:
     """Made-up probabilities that depend on every pixel."""
     parts = pixels.reshape(len(pixels), 7 * 256 + 512).astype(np.float64)[:, : 7 * 256].reshape(len(pixels), 7, 256)
     sums = parts.sum(axis=2) + pixels.reshape(len(pixels), -1)[:, 7 * 256 :].sum(axis=1, keepdims=True) + 1
@@ -42,8 +42,8 @@ class PretendedCuda(Cuda):
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
 
-    def gpu(self) -> Gpu:
-        return Gpu("pretended", "sm86", "13.0")
+    def gpu(self) -> CudaDevice:
+        return CudaDevice("pretended", "sm86", "13.0")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def make(gpu: Runtime, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> 
     def make(
         output: str = "probabilities", engines: tuple[bytes, ...] = (b"engine",), **options: Any
     ) -> TensorRtBackend:
-        flavour = pretend_flavour(gpu, answers, MAX_BATCH, output)
+        flavour = pretend_flavour(gpu, predictions, MAX_BATCH, output)
         monkeypatch.setattr(module, "import_flavour", lambda: flavour)
         monkeypatch.setattr(module, "Cuda", lambda: PretendedCuda(gpu))
         monkeypatch.setattr(module, "offered_engines", lambda *arguments: iter(engines))
@@ -75,7 +75,7 @@ def backend(request: pytest.FixtureRequest, make: Callable[..., TensorRtBackend]
 
 @pytest.mark.parametrize("n", [1, 2, 3, 15, 16, 17, 32, 33, 70])
 def test_answers_at_every_size(backend: TensorRtBackend, n: int) -> None:
-    np.testing.assert_array_equal(backend.run(PICTURES[:n]), answers(PICTURES[:n]))
+    np.testing.assert_array_equal(backend.run(IMAGES[:n]), predictions(IMAGES[:n]))
     assert backend.gpu == "pretended"
     assert backend.runtime == "TensorRT 11.0"
 
@@ -83,11 +83,11 @@ def test_answers_at_every_size(backend: TensorRtBackend, n: int) -> None:
 @pytest.mark.parametrize("sizes", [[], [5], [1, 1], [16] * 4, [40, 3, 20], [1, 2, 3, 4, 5, 6, 7, 8], [70]])
 def test_streams_in_order(backend: TensorRtBackend, sizes: list[int]) -> None:
     ends = np.cumsum(sizes, dtype=int)
-    batches = [PICTURES[end - size : end][::-1] for size, end in zip(sizes, ends, strict=True)]
+    batches = [IMAGES[end - size : end][::-1] for size, end in zip(sizes, ends, strict=True)]
     found = list(backend.run_stream(iter(batches)))
     assert [len(one) for one in found] == sizes
     for one, batch in zip(found, batches, strict=True):
-        np.testing.assert_array_equal(one, answers(batch))
+        np.testing.assert_array_equal(one, predictions(batch))
 
 
 def test_two_batches_are_in_flight(backend: TensorRtBackend) -> None:
@@ -96,43 +96,43 @@ def test_two_batches_are_in_flight(backend: TensorRtBackend) -> None:
     def batches() -> Iterator[np.ndarray]:
         for i in range(5):
             taken.append(i)
-            yield PICTURES[i : i + 1]
+            yield IMAGES[i : i + 1]
 
     stream = backend.run_stream(batches())
     next(stream)
     assert taken == [0, 1, 2]
     stream.close()  # what is in flight is waited for, and its lanes are used again
-    np.testing.assert_array_equal(backend.run(PICTURES[:1]), answers(PICTURES[:1]))
+    np.testing.assert_array_equal(backend.run(IMAGES[:1]), predictions(IMAGES[:1]))
 
 
 def test_lanes_are_used_again_and_old_ones_go(backend: TensorRtBackend, gpu: Runtime) -> None:
     for _ in range(20):
-        backend.run(PICTURES[:4])
+        backend.run(IMAGES[:4])
     assert len(gpu.streams) == 1
     assert gpu.counts in ({"graphs": 1, "launches": 20}, {"graphs": 0, "launches": 0})
     for _ in range(3):
         for n in (1, 2, 4, 8, 16):
-            list(backend.run_stream([PICTURES[:n]] * 3))
+            list(backend.run_stream([IMAGES[:n]] * 3))
     assert len(gpu.streams) <= 6
     assert len(gpu.memory) == 4 * len(gpu.streams)
 
 
 def test_several_threads_at_once(backend: TensorRtBackend) -> None:
     def work(start: int) -> bool:
-        mine = PICTURES[start : start + 20]
+        mine = IMAGES[start : start + 20]
         streamed = np.concatenate(list(backend.run_stream([mine[:3], mine[3:]])))
-        return bool((backend.run(mine) == answers(mine)).all() and (streamed == answers(mine)).all())
+        return bool((backend.run(mine) == predictions(mine)).all() and (streamed == predictions(mine)).all())
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, list(range(0, 50, 5)) * 3))
 
 
 def test_device_time_is_that_of_the_kernels_alone(backend: TensorRtBackend, gpu: Runtime) -> None:
-    backend.run(PICTURES[:5])
+    backend.run(IMAGES[:5])
     graphs = len(gpu.graphs)
     assert backend.device_seconds(5, 3) == [0.001] * 3  # one step of the three: no upload, no download
     assert (gpu.events, len(gpu.graphs), len(gpu.streams)) == ({}, graphs, 1)
-    np.testing.assert_array_equal(backend.run(PICTURES[:5]), answers(PICTURES[:5]))
+    np.testing.assert_array_equal(backend.run(IMAGES[:5]), predictions(IMAGES[:5]))
     assert backend.device_seconds(MAX_BATCH + 1, 3) == []
 
 
@@ -145,10 +145,10 @@ def test_a_failing_call_is_named_and_costs_no_memory(
         with pytest.raises(
             BackendError, match=f"{function} failed: cudaErrorMemoryAllocation: out of memory"
         ) as caught:
-            backend.run(PICTURES[:2])
+            backend.run(IMAGES[:2])
         assert "\n" not in str(caught.value)
         gpu.fail = ""
-        np.testing.assert_array_equal(backend.run(PICTURES[:2]), answers(PICTURES[:2]))
+        np.testing.assert_array_equal(backend.run(IMAGES[:2]), predictions(IMAGES[:2]))
     assert (gpu.memory, gpu.streams, gpu.graphs) == ({}, {}, {})
 
 
@@ -156,7 +156,7 @@ def test_an_engine_of_another_network_is_refused(make: Callable[..., TensorRtBac
     with pytest.raises(ModelError, match=r"gives logits float32 \(7,\); expected"):
         make(output="logits").open()
     with pytest.raises(BackendError, match=r"TensorRT 11\.0 does not take the engine"):
-        Runner(pretend_flavour(gpu, answers, 4), PretendedCuda(gpu), b"")
+        Runner(pretend_flavour(gpu, predictions, 4), PretendedCuda(gpu), b"")
 
 
 def test_names_of_precisions(tiny_bundle: Bundle) -> None:
@@ -169,7 +169,7 @@ def test_a_refused_engine_is_told_and_another_is_taken(
     make: Callable[..., TensorRtBackend], caplog: pytest.LogCaptureFixture
 ) -> None:
     with make(engines=(b"", b"new")) as backend:
-        np.testing.assert_array_equal(backend.run(PICTURES[:2]), answers(PICTURES[:2]))
+        np.testing.assert_array_equal(backend.run(IMAGES[:2]), predictions(IMAGES[:2]))
     assert caplog.messages == ["TensorRT 11.0 does not take the engine: no reason given; another one is taken"]
     with pytest.raises(BackendError, match="does not take the engine"):
         make(engines=(b"", b"")).open()

@@ -1,0 +1,1 @@
+"""Measures how fast every model variant is, and compares and tunes."""

@@ -1,1 +1,0 @@
-"""How good and how fast a model form is, measured on real data."""

@@ -1,0 +1,1 @@
+"""Where predictions are written: CSV, JSON Lines, JSON and Parquet, each resumable."""

@@ -1,0 +1,1 @@
+"""Accuracy, calibration and duplicates, computed from predictions."""

@@ -1,0 +1,1 @@
+"""The machine, its files and processes: what everything else stands on."""

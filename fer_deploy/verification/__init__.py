@@ -1,0 +1,1 @@
+"""Checks every model variant against Keras, and records what was measured."""
