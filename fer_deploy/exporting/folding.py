@@ -18,6 +18,10 @@ PASSED_BEFORE: Final = ("Resize", "Round")
 """What may stand before the first scaling, whose order with it matters."""
 
 
+FLATTENS: Final = ("Reshape", "Flatten")
+KEEPS_CHANNELS: Final = ("Relu", "Elu", "LeakyRelu", "Selu", "Sigmoid", "Tanh", "MaxPool", "AveragePool")
+"""What may stand between the last convolution and the flattening without changing the number of channels."""
+DENSE_RANK: Final = 2
 IMAGE_RANK: Final = 4
 """Pictures, channels, height and width, in whichever order."""
 
@@ -97,6 +101,56 @@ def fold_dense_scaling(graph: Any) -> None:
         if len(factors) == 1 and factors[0].shape in ((), (1,), weights.shape[-1:]):
             _replace_input(graph, node, 1, weights.astype(np.float64) * factors[0])
             _bypass(graph, following[0])
+
+
+def fold_flatten_order(graph: Any) -> None:
+    """Folds the transposition before a flattened feature map into the dense layer's weights, in place.
+
+    Keras flattens (height, width, channels), ONNX has (channels, height, width): with the rows of the weights in that
+    order nothing needs to be moved.
+
+    Args:
+        graph: A GraphProto after constant folding; left as it is where the feature map does not come from a convolution
+            or the transposed values have another use.
+    """
+    users, constants = _users(graph), _constants(graph)
+    makers = {name: node for node in graph.node for name in node.output}
+    for transpose in [node for node in graph.node if node.op_type == "Transpose"]:
+        flatten = _only_user(transpose, users)
+        dense = _only_user(flatten, users) if flatten is not None else None
+        if list(transpose.attribute[0].ints) != [0, 2, 3, 1] or flatten is None or dense is None:
+            continue
+        channels = _channels(transpose.input[0], makers, constants)
+        if flatten.op_type not in FLATTENS or dense.op_type != "MatMul" or dense.input[1] not in constants:
+            continue
+        weights = constants[dense.input[1]]  # (height * width * channels, out)
+        if not channels or weights.ndim != DENSE_RANK or len(weights) % channels:
+            continue
+        by_channel = weights.reshape(-1, channels, weights.shape[1]).transpose(1, 0, 2)
+        _replace_input(graph, dense, 1, by_channel.reshape(weights.shape))
+        _bypass(graph, transpose)
+    _drop_unused(graph)
+
+
+def _drop_unused(graph: Any) -> None:
+    """Removes constants that nothing reads any more."""
+    users = _users(graph)
+    kept = [tensor for tensor in graph.initializer if tensor.name in users]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _only_user(node: Any, users: dict[str, list[Any]]) -> Any | None:
+    found = users.get(node.output[0], [])
+    return found[0] if len(found) == 1 else None
+
+
+def _channels(tensor: str, makers: dict[str, Any], constants: dict[str, Float]) -> int:
+    """Returns the channels of a feature map, from the convolution that it comes from; 0 where it is unknown."""
+    while (node := makers.get(tensor)) is not None and node.op_type in KEEPS_CHANNELS:
+        tensor = node.input[0]
+    known = node is not None and node.op_type == "Conv" and node.input[1] in constants
+    return int(constants[node.input[1]].shape[0]) if node is not None and known else 0
 
 
 def _scalar_affine(node: Any, tensor: str, constants: dict[str, Float]) -> tuple[float, float] | None:

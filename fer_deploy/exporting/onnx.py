@@ -18,7 +18,12 @@ import numpy as np
 from fer_deploy import __version__
 from fer_deploy.bundle.manifest import input_contract
 from fer_deploy.errors import MissingDependencyError, ModelError, UsageError, one_line
-from fer_deploy.exporting.folding import fold_channel_repeat, fold_dense_scaling, fold_pixel_scaling
+from fer_deploy.exporting.folding import (
+    fold_channel_repeat,
+    fold_dense_scaling,
+    fold_flatten_order,
+    fold_pixel_scaling,
+)
 from fer_deploy.labels import INPUT_SHAPE, LABELS
 
 OPSET: Final = 17
@@ -49,6 +54,7 @@ def convert(model: Any, source_sha256: str, tools: Toolchain) -> bytes:
         fold_pixel_scaling(proto.graph)
         fold_dense_scaling(proto.graph)
         proto = tools.onnxslim.slim(proto)
+        fold_flatten_order(proto.graph)
         _name_parts(proto.graph)
         proto.producer_name, proto.producer_version = "fer-deploy", __version__
         tools.onnx.helper.set_model_props(proto, metadata(source_sha256))

@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_deploy.exporting.folding import fold_channel_repeat, fold_dense_scaling, fold_pixel_scaling
+from fer_deploy.exporting.folding import (
+    fold_channel_repeat,
+    fold_dense_scaling,
+    fold_flatten_order,
+    fold_pixel_scaling,
+)
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'fer-deploy[export]'")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -128,6 +133,37 @@ def test_dense_scaling_folds(factor: tuple[int, ...], folds: bool) -> None:
     fold_dense_scaling(model.graph)
     assert kinds(model) == (["MatMul", "Add"] if folds else ["MatMul", "Mul", "Add"])
     np.testing.assert_allclose(run(model, rows), before, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("perm", "read_again", "folds"),
+    [
+        ([0, 2, 3, 1], False, True),
+        ([0, 3, 1, 2], False, False),  # another order than Keras's
+        ([0, 2, 3, 1], True, False),  # something else reads the transposed values, too
+    ],
+)
+def test_the_order_of_a_flattened_feature_map_folds(perm: list[int], read_again: bool, folds: bool) -> None:
+    constants = {
+        "kernel": KERNEL,
+        "weights": RNG.normal(size=(48, 5)).astype(np.float32),
+        "shape": np.array([-1, 48], np.int64),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel"], ["map"], name="conv", kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["map"], ["active"], name="relu"),
+        helper.make_node("Transpose", ["active"], ["last"], name="transpose", perm=perm),
+        helper.make_node("Reshape", ["last", "shape"], ["flat"], name="reshape"),
+        helper.make_node("MatMul", ["flat", "weights"], ["out"], name="dense"),
+    ]
+    if read_again:
+        nodes.append(helper.make_node("Relu", ["last"], ["unused"], name="reads_it"))
+    model = make_model(nodes, constants, TensorProto.FLOAT, ["N", 1, 6, 6])
+    images = IMAGES.astype(np.float32) / 64
+    before = run(model, images)
+    fold_flatten_order(model.graph)
+    assert ("Transpose" not in kinds(model)) is folds
+    np.testing.assert_allclose(run(model, images), before, rtol=0, atol=1e-4)
 
 
 def test_rounding_before_the_scaling_is_passed_and_after_it_is_not() -> None:
