@@ -17,7 +17,7 @@ from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, TRAINING, Fer2013, Partitio
 from fer_deploy.metrics.accuracy import Score, score
 from fer_deploy.metrics.duplicates import Unseen, copies_table, without_copies
 from fer_deploy.system.machine import machine_info
-from fer_deploy.training.fit import Fitted, as_json, predict
+from fer_deploy.training.fit import CLEAN_SAMPLE, Fitted, as_json, predict
 from fer_deploy.training.heatmap import mean_faces, occlusion_map, surest_examples
 from fer_deploy.training.model import count_layers
 from fer_deploy.training.plots import draw_confusion, draw_curves, draw_heatmaps
@@ -90,6 +90,8 @@ def _metrics(fitted: Fitted, data: Fer2013, recipe: Recipe, scores: dict[str, Sc
             "layers": count_layers(fitted.model),
             "parameters": fitted.model.count_params(),
             "accuracy": {name: result.accuracy for name, result in scores.items()},
+            "public_log_loss": fitted.best["public_log_loss"],
+            "clean_accuracy": fitted.best["clean_accuracy"],
             "training_seconds": round(seconds, 1),
         },
         "recipe": as_json(dataclasses.asdict(recipe)),
@@ -120,7 +122,8 @@ def _markdown(metrics: dict[str, Any], scores: dict[str, Score], unseen: dict[st
         f"{summary['layers']} layers, {summary['parameters']:,} parameters; {summary['epochs']} epochs in "
         f"{summary['training_seconds'] / 60:.0f} minutes on {where} (Keras {device['keras']} on {device['framework']} "
         f"{device['framework_version']}, {device['precision']}). The weights of epoch {summary['kept_epoch']} were "
-        "kept: the best on PublicTest.",
+        f"kept: the best on PublicTest, where their log-loss is {summary['public_log_loss']:.4f} nats; of "
+        f"{CLEAN_SAMPLE:,} unchanged Training images {summary['clean_accuracy']:.2%} are classified correctly.",
         "",
         "| partition | pictures | top-1 accuracy | 95 % interval |",
         "|---|---:|---:|---|",

@@ -20,7 +20,8 @@ from fer_deploy.training.recipe import Recipe, load_recipe, parse_recipe
 
 COLUMNS: Final = (
     *("study", "run", "recipe", "differs", "seed", "epochs", "parameters", "seconds", "machine", "framework"),
-    *("public_best", "best_epoch", "public_last", "private", "date", "settings_sha256"),
+    *("public_best", "best_epoch", "public_last", "public_log_loss", "clean_accuracy", "private", "date"),
+    "settings_sha256",
 )
 """Of the table; accuracies are fractions, ``private`` is empty but for finalists. A row that was measured elsewhere may
 leave any but the first two empty."""
@@ -35,6 +36,8 @@ _SHOWN: Final = (
     "machine",
     "PublicTest",
     "last epoch",
+    "log-loss",
+    "unchanged Training",
     "PrivateTest",
 )
 
@@ -166,6 +169,8 @@ def row_of(study: str, run: Run, fitted: Fitted, machine: str, date: str, privat
         "public_best": f"{fitted.best['public_accuracy']:.6f}",
         "best_epoch": fitted.best["epoch"],
         "public_last": f"{fitted.history[-1]['public_accuracy']:.6f}",
+        "public_log_loss": f"{fitted.best['public_log_loss']:.6f}",
+        "clean_accuracy": f"{fitted.best['clean_accuracy']:.6f}",
         "private": "" if private is None else f"{private:.6f}",
         "date": date,
         "settings_sha256": run.digest,
@@ -223,14 +228,16 @@ def _markdown(rows: Sequence[Row]) -> list[str]:
         "Made by `train/study` from the CSV file beside it. PublicTest is that of the best epoch; PrivateTest is of",
         "finalists only. Minutes are the clock's, whatever else the machine did, pauses of the training included.",
     ]
-    lines += ["", f"| {' | '.join(_SHOWN)} |", "|---|---|---|" + "---:|" * 3 + "---|" + "---:|" * 3]
+    lines += ["", f"| {' | '.join(_SHOWN)} |", "|---|---|---|" + "---:|" * 3 + "---|" + "---:|" * 5]
     for row in rows:
         minutes = f"{float(row['seconds']) / 60:.0f}" if row["seconds"] else ""
-        best, last, private = (
-            f"{100 * float(row[name]):.2f} %" if row[name] else "" for name in ("public_best", "public_last", "private")
+        best, last, clean, private = (
+            f"{100 * float(row[name]):.2f} %" if row[name] else ""
+            for name in ("public_best", "public_last", "clean_accuracy", "private")
         )
+        log_loss = f"{float(row['public_log_loss']):.4f}" if row["public_log_loss"] else ""
         at = f" (epoch {row['best_epoch']})" if row["best_epoch"] else ""
         shown = (row["study"], row["run"], f"{row['recipe']}: {row['differs']}".strip(": "), row["seed"], row["epochs"])
-        cells = (*shown, minutes, row["machine"], best + at, last, private)
+        cells = (*shown, minutes, row["machine"], best + at, last, log_loss, clean, private)
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     return lines
