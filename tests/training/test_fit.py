@@ -85,8 +85,11 @@ def test_a_network_for_small_pictures(data: Fer2013, tmp_path: Path) -> None:
     fitted = fit(data, _recipe(Stage(**STILL, size=40)), tmp_path / "small")
     assert fitted.model.input_shape == (None, 40, 40, 1)
     public = data.partition(PUBLIC)
-    right = predict(fitted.model, public.images).argmax(axis=1) == public.labels
-    assert fitted.best["public_accuracy"] == right.mean()
+    probabilities = predict(fitted.model, public.images)
+    assert fitted.best["public_accuracy"] == (probabilities.argmax(axis=1) == public.labels).mean()
+    likelihoods = probabilities[np.arange(len(public)), public.labels]
+    assert fitted.best["public_log_loss"] == pytest.approx(-np.log(likelihoods).mean(), rel=1e-4)
+    assert 0 <= fitted.best["clean_accuracy"] <= 1
 
 
 def test_norms_are_those_of_the_kept_weights_and_unchanged_pictures(data: Fer2013, tmp_path: Path) -> None:

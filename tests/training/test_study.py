@@ -92,7 +92,7 @@ def test_rows_from_elsewhere_stay(tmp_path: Path, study: Path) -> None:
     mine = dict.fromkeys(COLUMNS, "") | {"study": "mine", "run": "plain", "seed": "0", "settings_sha256": run.digest}
     write_table(table, [known, mine])
     assert read_table(table) == [known, mine]
-    assert "| before | wide, padded |  |  |  |  |  | 61.80 % |  |  |\n" in table.with_suffix(".md").read_text()
+    assert "| before | wide, padded |  |  |  |  |  | 61.80 % |  |  |  |  |\n" in table.with_suffix(".md").read_text()
     assert find_row(read_table(table), "mine", run) == mine
     assert find_row(read_table(table), "other", run) is None
     with pytest.raises(TrainingError, match="'plain' of mine with seed 0 and other settings"):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Keeps the state of a training in ``train/state``, small enough for version control, and brings it back.
 
-    train/keep runs/teacher_flat                # writes train/state/teacher_flat/checkpoint.npz
-    train/keep runs/teacher_flat --restore      # the other way, where runs/teacher_flat has no checkpoint
+    train/keep.py runs/teacher_flat                # writes train/state/teacher_flat/checkpoint.npz
+    train/keep.py runs/teacher_flat --restore      # the other way, where runs/teacher_flat has no checkpoint
 
 A training of many hours is worth a few megabytes: on another machine it resumes from there with
 ``fer-deploy train --resume``. Half floats round the weights to 11 bits, and the momentum starts from zero.
@@ -34,7 +34,7 @@ def main() -> None:
         else:
             keep(args.run, kept)
     except FerDeployError as error:
-        sys.exit(f"train/keep: {error}")
+        sys.exit(f"train/keep.py: {error}")
 
 
 def keep(run: Path, kept: Path) -> None:
