@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The table of targets: how many times as fast the classifier is as each peer, from results of ``peers/run``.
+"""The table of targets: how many times as fast the classifier is as each peer, from results of ``peers/run.py``.
 
     benchmarks/classifier_table.py benchmarks/results/peers-*.json
 
@@ -35,7 +35,7 @@ def compare(result: Row) -> list[Row]:
     """Holds a result to the targets.
 
     Args:
-        result: As ``peers/run`` writes it.
+        result: As ``peers/run.py`` writes it.
 
     Returns:
         Per target: ``peer``, ``target`` (None where the class has none), ``ratio`` (None where it cannot be told),

@@ -21,7 +21,7 @@ from rounds import markdown
 
 from fer_deploy import Classifier
 from fer_deploy.data.fer2013_reader import load_fer2013
-from fer_deploy.faces.align import Cut, cut_out
+from fer_deploy.faces.align import CropSettings, crop_face
 from fer_deploy.faces.detector import TwoStageDetector
 from fer_deploy.faces.face import Face
 from fer_deploy.faces.networks import CenterFace
@@ -55,8 +55,8 @@ def main() -> None:
             print(f"\n{kind.name}: {len(found)} of {len(faces)} found; the same faces as they are: {plain:.2f} %\n")
             rows = []
             for turn, down in product(TURNS, DOWNS):
-                cuts = [Cut(margin, down, turn) for margin in MARGINS]
-                scores = [accuracy([cut_out(gray, face, cut) for _, gray, face in found]) for cut in cuts]
+                cuts = [CropSettings(margin, down, turn) for margin in MARGINS]
+                scores = [accuracy([crop_face(gray, face, cut) for _, gray, face in found]) for cut in cuts]
                 rows.append([f"{turn:g}", f"{down:g}", *(f"{score - plain:+.2f}" for score in scores)])
             print(markdown(["turn", "down", *(f"margin {margin:g}" for margin in MARGINS)], rows), flush=True)
 

@@ -27,7 +27,7 @@ from rounds import markdown, result_name
 
 from fer_deploy import Classifier
 from fer_deploy.data.fer2013_reader import load_fer2013
-from fer_deploy.faces.align import cut_out
+from fer_deploy.faces.align import crop_face
 from fer_deploy.faces.catalogue import choose, load
 from fer_deploy.faces.detector import LATENCY
 from fer_deploy.faces.face import Face
@@ -121,7 +121,7 @@ def measure(detector: Any, classifier: Classifier, faces: Any, labels: Any, kind
             seen[0] += 1
             seen[1] += number is not None
             if number is not None:
-                crops.append(cut_out(gray, found[number]))
+                crops.append(crop_face(gray, found[number]))
                 numbers.append(face.number)
         row.photos, row.n = row.photos + 1, row.n + len(pasted)
         row.wrong += len(found) - sum(number is not None for number in of_pasted)

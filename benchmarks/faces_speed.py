@@ -35,7 +35,7 @@ from fer_deploy.backends.base import Backend
 from fer_deploy.backends.select import open_backend
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.data.fer2013_reader import load_fer2013
-from fer_deploy.faces.align import cut_out
+from fer_deploy.faces.align import crop_face
 from fer_deploy.faces.catalogue import Chosen, choose, load
 from fer_deploy.faces.detector import Detector, TwoStageDetector
 from fer_deploy.faces.face import Candidates, Face
@@ -192,7 +192,7 @@ def stages(drawn: list[Scene], detector: TwoStageDetector, backend: Backend) -> 
         faces = detector.second_look(image, first).faces()
         at.append(time.perf_counter())
         gray = np.asarray(image.convert("L"))
-        crops = [cut_out(gray, face) for face in faces]
+        crops = [crop_face(gray, face) for face in faces]
         at.append(time.perf_counter())
         if crops:
             backend.run(np.stack(crops))

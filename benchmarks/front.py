@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The front of accuracy and speed: every form of every bundle and the peers, as measured together by ``peers/run``.
+"""The front of accuracy and speed: every form of every bundle and the peers, as measured together by ``peers/run.py``.
 
     benchmarks/front.py benchmarks/results/peers-*.json --output benchmarks/results/
 
@@ -104,7 +104,7 @@ def draw(result: Row) -> Any:
     """
     ordered = points(result)
     if not ordered:
-        sys.exit("front.py: no row has an accuracy: give --data to peers/run")
+        sys.exit("front.py: no row has an accuracy: give --data to peers/run.py")
     figure = new_figure(10, 6, "the front of accuracy and speed")
     axes = figure.subplots()
     best = front(ordered)

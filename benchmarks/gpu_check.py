@@ -133,8 +133,9 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         else:
             sizes = row["batches"]
             accuracy = "" if row["accuracy"] is None else f"accuracy {row['accuracy']:.2%}  "
+            speed = f"{sizes['256']['images_per_s']:,.0f} images/s"
             print(
-                f"{variant:24} {accuracy}agreement {row['agreement']:.2%}  {sizes['256']['images_per_s']:,.0f} images/s  "
+                f"{variant:24} {accuracy}agreement {row['agreement']:.2%}  {speed}  "
                 f"p50 {1e3 * sizes['1']['latency_p50_s']:.3f} ms  {row['runtime']}, in {row['effective']}"
             )
 

@@ -79,7 +79,7 @@ class Canvas:
     """A picture on which soft shapes are laid over each other, within the outline of the face where wanted."""
 
     def __init__(self, back: Colour) -> None:
-        self.picture = Image.new("RGB", (SIDE, SIDE), back)
+        self.image = Image.new("RGB", (SIDE, SIDE), back)
         self.outline: Image.Image | None = None
 
     def lay(self, colour: Colour, draw: Draw, *, blur: float = 1.5, opacity: int = 255, inside: bool = False) -> None:
@@ -89,7 +89,7 @@ class Canvas:
         mask = mask.filter(ImageFilter.GaussianBlur(blur)).point(lambda value: value * opacity // 255)
         if inside and self.outline is not None:
             mask = ImageChops.multiply(mask, self.outline)
-        self.picture.paste(colour, (0, 0), mask)
+        self.image.paste(colour, (0, 0), mask)
 
     def keep_inside(self, draw: Draw) -> None:
         """Sets the outline of the face."""
@@ -252,8 +252,8 @@ def draw_face(face: Face, side: int, *, gray: bool = False) -> Image.Image:
     canvas = Canvas(face.back)
     for part in (head, nose, eyes, mouth):
         part(canvas, face)
-    picture = canvas.picture.resize((side, side), Image.Resampling.LANCZOS)
-    return picture.convert("L") if gray else picture
+    image = canvas.image.resize((side, side), Image.Resampling.LANCZOS)
+    return image.convert("L") if gray else image
 
 
 def main() -> None:

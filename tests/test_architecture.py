@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,3 +127,21 @@ def test_no_public_class_name_twice() -> None:
 def test_no_file_is_too_long() -> None:
     lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in SOURCES.items()}
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_private_attributes_of_other_libraries_stay_in_compat_files() -> None:
+    """Those of a module's own classes are used there and nowhere else; whatever else is private is a library's."""
+    found = []
+    for name, tree in TREES.items():
+        own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
+        own |= {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr) and not is_self(node.value):
+                allowed = node.attr in (*own, "_replace", "_asdict", "_fields", "_exit")
+                if not allowed and "_compat_" not in name and room(name) != "training":
+                    found.append(f"{name}:{node.lineno} {node.attr}")
+    assert found == []
+
+
+def is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")

@@ -83,7 +83,7 @@ def test_package_is_typed() -> None:
 
 def test_default_bundle_loads() -> None:
     if not (ASSETS / "default").is_dir():
-        pytest.skip("the default bundle is not in this checkout: make it with export/reproduce")
+        pytest.skip("the default bundle is not in this checkout: make it with export/reproduce.py")
     bundle = Bundle.load()
     for artefact in bundle.artefacts:
         assert len(bundle.read(artefact.format, artefact.precision)) == artefact.size

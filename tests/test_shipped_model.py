@@ -111,8 +111,8 @@ def public_test(fer2013: Fer2013) -> Partition:
 
 @pytest.mark.fer2013
 def test_the_card_has_the_figures_of_the_recorded_answers(bundle: Bundle, fer2013: Fer2013) -> None:
-    """Accuracy without copies, and calibration errors; what ``train/card`` writes."""
-    card, script = CARD.read_text(encoding="utf-8"), runpy.run_path(str(ROOT / "train/card"))
+    """Accuracy without copies, and calibration errors; what ``train/card.py`` writes."""
+    card, script = CARD.read_text(encoding="utf-8"), runpy.run_path(str(ROOT / "train/card.py"))
     stated = card.partition(f"<!-- {bundle.name}: figures -->\n")[2].partition(f"<!-- {bundle.name}: figures end -->")[
         0
     ]
@@ -132,7 +132,7 @@ def test_card_and_record_agree(bundle: Bundle) -> None:
 
 
 def test_the_card_has_the_tables_of_the_published_report(bundle: Bundle) -> None:
-    card, script = CARD.read_text(encoding="utf-8"), runpy.run_path(str(ROOT / "train/reproduce"))
+    card, script = CARD.read_text(encoding="utf-8"), runpy.run_path(str(ROOT / "train/reproduce.py"))
     assert script["with_tables"](card, bundle.name, ROOT / "train/results" / bundle.name) == card
 
 

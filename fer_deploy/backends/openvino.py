@@ -1,37 +1,28 @@
-"""Imports OpenVINO without its converter of models, which we never call.
+"""OpenVINO: the ONNX files of a bundle on the CPU. The default, and mostly the fastest.
 
-``import openvino`` brings ``openvino.tools.ovc`` along: it takes as long as all the rest of the package together, and
-reports the import to its maker over the network. Without it OpenVINO is whole but for ``openvino.convert_model``,
-which still works for whoever asks for it: it is imported then.
-
-Compiled OpenVINO models in the user's cache folder: starting takes a fraction of the time from the second run on.
-
-OpenVINO's own cache (``CACHE_DIR``) is not used: it runs a damaged blob without noticing (seen: wrong probabilities),
-and reads ONNX before it looks. The blobs lie in our own cache (``blob_cache``), where each carries its hash.
-
-OpenVINO: the ONNX files of a bundle on the CPU. The default, and mostly the fastest.
+Compiled models lie in the user's cache folder: starting takes a fraction of the time from the second run on. OpenVINO's
+own cache (``CACHE_DIR``) is not used: it runs a damaged blob without noticing (seen: wrong probabilities), and reads
+ONNX before it looks. In fer-deploy's cache (``system.files``) each blob carries its hash.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import suppress
-from importlib import import_module
 from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
+from fer_deploy.backends._compat_openvino import import_openvino
 from fer_deploy.backends.base import Backend, Images, Probabilities
 from fer_deploy.errors import BackendError, UnavailableError
 from fer_deploy.system.files import cache_folder, load_blob, store_blob
 
-_CONVERTER: Final = "openvino.tools.ovc"
 _lock = threading.Lock()
 _cores: dict[int, Any] = {}
 _HINTS: Final = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
@@ -41,25 +32,6 @@ _PER_STREAM: Final = 8
 of them fill the gaps in which Python does not get its turn (two cores, folders of small pictures: 12 % faster)."""
 _COMPUTING: Final = ("Convolution", "FullyConnected", "MatMul")
 _TYPES: Final = {"u8": "uint8", "f32": "float32"}
-
-
-def import_openvino() -> Any:
-    """Returns the module ``openvino``, imported without its converter unless it is there already.
-
-    Raises:
-        ModuleNotFoundError: It is not installed.
-    """
-    with _lock:
-        if "openvino" in sys.modules or _CONVERTER in sys.modules:
-            return import_module("openvino")
-        sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # Python's own way to say: not to be imported
-        try:
-            openvino = import_module("openvino")
-        finally:
-            del sys.modules[_CONVERTER]
-    if not hasattr(openvino, "convert_model"):
-        openvino.__dict__["__getattr__"] = _later
-    return openvino
 
 
 def shared_core() -> Any:
@@ -77,13 +49,6 @@ def shared_core() -> Any:
         if os.getpid() not in _cores:
             _cores[os.getpid()] = openvino.Core()
         return _cores[os.getpid()]
-
-
-def _later(name: str) -> Any:
-    """Gives ``openvino.convert_model`` to who asks for it (PEP 562)."""
-    if name == "convert_model":
-        return import_module(_CONVERTER).convert_model
-    raise AttributeError(f"module 'openvino' has no attribute {name!r}")
 
 
 def compile_cached(

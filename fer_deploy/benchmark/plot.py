@@ -11,7 +11,7 @@ from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.bundle.store import recorded
 from fer_deploy.errors import UsageError
 from fer_deploy.system.figures import new_figure
-from fer_deploy.system.files import check_file, written_whole
+from fer_deploy.system.files import check_writable, written_whole
 from fer_deploy.system.machine import machine_info
 from fer_deploy.verification.variants import Selection
 from fer_deploy.verification.verifier import OK
@@ -34,7 +34,7 @@ def check_plot(path: Path, bundle: Bundle, selection: Selection) -> None:
     if path.suffix not in FORMATS:
         raise UsageError(f"{path}: a plot's name ends in {', '.join(FORMATS)}")
     new_figure(1, 1, _WHAT)
-    check_file(path)
+    check_writable(path, overwrite=True)
     known = {(record.backend, record.precision) for record in recorded(bundle) if not record.simulated}
     if not known & set(map(tuple, selection.variants)):
         raise UsageError(_NO_ACCURACY)

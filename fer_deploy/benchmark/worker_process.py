@@ -10,7 +10,6 @@ import json
 import os
 import select
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -20,14 +19,8 @@ from typing import Any, Final, Self
 
 from fer_deploy.benchmark.worker import DAMAGED, FAILED, SKIPPED, Reply, WorkerEntry
 from fer_deploy.errors import BackendError, BundleError, UnavailableError
-from fer_deploy.verification.trial import ending
+from fer_deploy.system.processes import child_command, describe_exit
 
-_PROGRAM: Final = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from fer_deploy.benchmark.worker import serve
-serve(sys.argv[2])
-"""
 _ERRORS: Final = {SKIPPED: UnavailableError, FAILED: BackendError, DAMAGED: BundleError}
 
 
@@ -50,16 +43,15 @@ class WorkerProcess:
 
     def __init__(self, entry: WorkerEntry, cache: str, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._chatter = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         self._unread = b""
-        # the same modules as here, and not those that happen to lie in the folder that the user works in (-P)
-        command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), json.dumps(asdict(entry))]
+        command = child_command("fer_deploy.benchmark.worker:serve", asdict(entry))
         started = time.perf_counter()
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._chatter,
+            stderr=self._output,
             env={**os.environ, "XDG_CACHE_HOME": cache, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
         )
         try:
@@ -94,7 +86,7 @@ class WorkerProcess:
                 raise BackendError(f"it took longer than {limit_s:g} s")
             piece = os.read(pipe, 1 << 20)
             if not piece:
-                raise BackendError(f"it {ending(self._process.wait(), self._chatter)}")
+                raise BackendError(f"it {describe_exit(self._process.wait(), self._output)}")
             self._unread += piece
         line, _, self._unread = self._unread.partition(b"\n")
         reply: Reply = json.loads(line)
@@ -106,7 +98,7 @@ class WorkerProcess:
         """Ends the process; it has nothing to lose."""
         self._process.kill()
         self._process.wait()
-        for file in (self._process.stdin, self._process.stdout, self._chatter):
+        for file in (self._process.stdin, self._process.stdout, self._output):
             if file is not None:
                 with suppress(BrokenPipeError):
                     file.close()

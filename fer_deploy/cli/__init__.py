@@ -16,7 +16,7 @@ from typing import Any, Final
 import typer
 
 from fer_deploy import __version__
-from fer_deploy.cli.light import LightCommand, LightGroup
+from fer_deploy.cli._compat_typer import LightCommand, LightGroup
 from fer_deploy.errors import FerDeployError
 
 _COMMANDS: Final = ("infer", "export", "verify", "bench", "train", "doctor", "fetch")

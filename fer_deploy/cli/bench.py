@@ -13,7 +13,7 @@ import typer
 from fer_deploy.cli.options import BundleArgument, JsonOption, ThreadsOption
 from fer_deploy.cli.progress import stages
 from fer_deploy.errors import UsageError
-from fer_deploy.system.files import check_file, written_whole
+from fer_deploy.system.files import check_writable, written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,7 +114,7 @@ def bench(
     if old:
         check_baseline(old, machine_info()["cpu_class"])
     if output:
-        check_file(output)
+        check_writable(output, overwrite=True)
     batches = _batches(batch) + (_tuned_batches(loaded, selection, device) if batch == BATCHES else ())
     if plot:
         from fer_deploy.benchmark.plot import check_plot, draw_plot

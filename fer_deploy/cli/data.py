@@ -79,12 +79,12 @@ def convert(
     from fer_deploy.data.convert import convert as write
 
     data_format = data_format or guess_data_format(target)
-    check_target(target, folder=data_format == "folder", overwrite=overwrite)
+    check_target(target, data_format, overwrite)
     data = _load(source, skip_bad)
     with progress_bar(f"Writing {target.name}") as progress:
         write(data, target, data_format=data_format, overwrite=overwrite, names=names, progress=progress)
     count = sum(len(partition) for partition in data.partitions.values())
-    print(f"{target}: {count:,} pictures as {data_format}{_left_out(data)}")
+    print(f"{target}: {count:,} pictures as {data_format}{_format_skipped(data)}")
 
 
 @app.command()
@@ -111,16 +111,16 @@ def preview(
     from fer_deploy.data.fer2013 import PARTITIONS
     from fer_deploy.data.preview import check_output, draw_preview, save_image
     from fer_deploy.errors import UsageError
-    from fer_deploy.system.files import check_file
+    from fer_deploy.system.files import check_writable
 
     if partition not in PARTITIONS:
         raise UsageError(f"The partition {partition!r} is unknown; it must be one of {', '.join(PARTITIONS)}")
     check_output(output)
-    check_file(output)
+    check_writable(output, overwrite=True)
     data = _load(path, skip_bad)
     title = f"{path.name}, {partition}, seed {seed}"
     save_image(draw_preview(data.partition(partition), title, per_class=per_class, seed=seed), output)
-    print(f"{output}: {per_class} pictures per class of {partition}{_left_out(data)}")
+    print(f"{output}: {per_class} pictures per class of {partition}{_format_skipped(data)}")
 
 
 def _load(path: Path, skip_bad: bool) -> Fer2013:
@@ -130,7 +130,7 @@ def _load(path: Path, skip_bad: bool) -> Fer2013:
         return load_fer2013(path, skip_bad=skip_bad, progress=progress)
 
 
-def _left_out(data: Fer2013) -> str:
+def _format_skipped(data: Fer2013) -> str:
     return f", {len(data.skipped):,} bad left out" if data.skipped else ""
 
 

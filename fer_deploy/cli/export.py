@@ -235,7 +235,7 @@ def _temperature_lines(bundle: Bundle) -> list[str]:
     left = "" if made["temperature"] != 1 else ": near enough to 1, the model is left as it is"
     lines = [f"Temperature {made['fitted']:.3f}, fitted on {made['n']:,} pictures of {made['partition']}{left}"]
     for name, found in made["reliability"].items():
-        before, after = (found[moment]["ece"] for moment in ("before", "after"))
+        before, after = (found[frame]["ece"] for frame in ("before", "after"))
         lines.append(f"{name}: expected calibration error {before:.2%} before, {after:.2%} after")
     return lines
 

@@ -158,7 +158,7 @@ def infer(
     if not paths:
         raise UsageError("Nothing to read: give pictures, videos or folders, or --camera 0")
     is_table = output not in (None, "-") and not (as_json or list_paths)
-    guard = _supervised(paths, face, smallest_face, detector) if is_table else None
+    guard = _run_isolated(paths, face, smallest_face, detector) if is_table else None
     crashed = guard is not None and guard.attempt > 0  # the process before this one, which has left its rows
 
     from fer_deploy.backends.select import open_backend
@@ -204,8 +204,8 @@ def infer(
         if not quiet:
             print("\n".join(outputs.lines()), end="\n" * bool(outputs.lines()), file=sys.stderr)
     if not sources.found:
-        left_out = "".join(f", {n} {reason} left out" for reason, n in sources.skipped.items())
-        raise UsageError(f"no picture found in: {' '.join(map(printable, paths))}{left_out}")
+        why_skipped = "".join(f", {n} {reason} left out" for reason, n in sources.skipped.items())
+        raise UsageError(f"no picture found in: {' '.join(map(printable, paths))}{why_skipped}")
     if strict and summary.failed:
         raise typer.Exit(1)
 
@@ -230,15 +230,15 @@ def _sources(
     return Sources(paths, readers._replace(clip=clips.rows)), reader, clips
 
 
-def _supervised(paths: list[str], face: str, smallest_face: int | None, detector: str) -> CrashGuard | None:
+def _run_isolated(paths: list[str], face: str, smallest_face: int | None, detector: str) -> CrashGuard | None:
     """Goes on in a process whose crash costs a picture's row; only for a table in a file, which can be gone on with."""
     from fer_deploy import cli
 
     if not cli.is_program:
         return None
-    from fer_deploy.inference.isolation import supervised
+    from fer_deploy.inference.isolation import run_isolated
 
-    return supervised(lambda: _sources(paths, face, smallest_face, detector=detector)[0], _read_video)
+    return run_isolated(lambda: _sources(paths, face, smallest_face, detector=detector)[0], _read_video)
 
 
 def _read_video(path: str) -> None:

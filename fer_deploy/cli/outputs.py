@@ -154,13 +154,13 @@ class Outputs:
             "device": backend.device,
             **more,
         }
-        self._table.journal = ResumeState(self._file, settings)
+        self._table.resume_state = ResumeState(self._file, settings)
         if self._resumes:
-            self._table.journal.check()
+            self._table.resume_state.check()
 
     def sort(self, only: str | None, min_confidence: float | None, copy_to: str | None) -> None:
         """Adds copies or a list of the pictures that are wanted."""
-        from fer_deploy.reporting.copies import Copies, CopySelection, Listed
+        from fer_deploy.reporting.copies import Copies, CopySelection, PathList
 
         if copy_to is None and not self._list:
             raise UsageError("--only and --min-confidence choose what --copy-to DIR copies or --list prints: add one")
@@ -170,7 +170,7 @@ class Outputs:
             self._copies, self._copied_to = Copies(copy_to, choice, self._paths), copy_to
             self.targets.append(self._copies)
         if self._list:
-            self.targets.append(Listed(choice))
+            self.targets.append(PathList(choice))
 
     def annotate(self, folder: str) -> None:
         """Adds annotated copies."""
@@ -211,8 +211,8 @@ class Outputs:
                 + (f", --tta {backend.tta}" if backend.tta else ""),
                 "computed by": f"{backend.runtime} on {backend.device}",
             }
-            left_out = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.skipped.items()))
-            return {**reported, "left out": left_out} if left_out else reported
+            why_skipped = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.skipped.items()))
+            return {**reported, "left out": why_skipped} if why_skipped else reported
 
         self._page = file
         image = None if reader is None else reader.small_image

@@ -23,9 +23,9 @@ from PIL import Image
 from fer_deploy.data.csv import made_name
 from fer_deploy.data.fer2013 import PARTITIONS, TEST, TRAINING, Fer2013, Progress, name_problem
 from fer_deploy.data.folder import FOLDERS, is_junk, partitions_by_name
-from fer_deploy.errors import DataError, OutputError, UsageError
+from fer_deploy.errors import DataError, UsageError
 from fer_deploy.labels import LABELS
-from fer_deploy.system.files import written_whole
+from fer_deploy.system.files import check_writable, written_whole
 
 DATA_FORMATS: Final = ("folder", "zip", "csv", "csv.gz", "csv.zip", "icml.csv", "icml.csv.gz", "icml.csv.zip")
 """What ``convert`` writes; ``icml`` has the column order and spelling of icml_face_data.csv."""
@@ -88,7 +88,7 @@ def convert(
     data_format = data_format or guess_data_format(target)
     if data_format not in DATA_FORMATS:
         raise UsageError(f"The form {data_format!r} is unknown; it must be one of {', '.join(DATA_FORMATS)}")
-    check_target(target, folder=data_format == "folder", overwrite=overwrite)
+    check_target(target, data_format, overwrite)
     images = list(_images(data))
     if data_format in ("folder", "zip"):
         _check_distinguishable(data, images)
@@ -231,30 +231,20 @@ def _zip_info(name: str, compression: int = zipfile.ZIP_STORED) -> zipfile.ZipIn
     return info
 
 
-def check_target(target: Path, *, folder: bool, overwrite: bool) -> None:
-    """Checks that a target can and may be written: at once, not after a minute of reading.
+def check_target(target: Path, data_format: str, overwrite: bool) -> None:
+    """Refuses a target that cannot or may not be written, before a minute of reading.
 
     Args:
-        target: A file or folder to be made.
-        folder: Whether it is to be a folder.
-        overwrite: Whether it may replace what is there; a folder only if it holds nothing but ``train`` and ``test``.
+        target: A file, or a folder where that is the format.
+        data_format: One of ``DATA_FORMATS``.
+        overwrite: Whether it may be replaced; a folder only if it holds nothing but ``train`` and ``test``.
 
     Raises:
-        OutputError: It may not.
+        OutputError: It may not be written.
     """
-    if not target.absolute().parent.is_dir():
-        raise OutputError(f"{target} cannot be written: there is no folder {target.parent}; make it first")
-    if target.is_dir() != folder and target.exists():
-        is_now, wanted = ("folder", "file") if target.is_dir() else ("file", "folder")
-        raise OutputError(f"{target} is a {is_now}, and a {wanted} is to be written: choose another name")
-    if not target.exists() or (folder and not any(target.iterdir())):
-        return
-    if not overwrite:
-        raise OutputError(f"{target} exists already: choose another name, or replace it with --overwrite")
-    others = [child.name for child in sorted(target.iterdir())] if folder else []
-    others = [name for name in others if name not in FOLDERS and not is_junk(name)]
-    if others:
-        raise OutputError(
-            f"{target} holds other things than train and test ({others[0]}), so it will not be replaced: "
-            "choose another name, or empty it yourself"
-        )
+    check_writable(
+        target,
+        overwrite,
+        is_folder=data_format == "folder",
+        replaceable=lambda name: name in FOLDERS or is_junk(name),
+    )

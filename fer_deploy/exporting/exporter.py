@@ -17,7 +17,7 @@ from typing import Any, Final
 from fer_deploy.bundle.manifest import MANIFEST, Artefact, Bundle, describe_file
 from fer_deploy.bundle.reference_predictions import OUTPUTS_FILE, RecordedPartition, fingerprint, write_outputs
 from fer_deploy.data.probe import probe_images
-from fer_deploy.errors import BundleError, OutputError, UsageError
+from fer_deploy.errors import BundleError, UsageError
 from fer_deploy.exporting import onnx
 from fer_deploy.exporting.adapter import LoadedModel, check_model_file, load_keras_file
 from fer_deploy.exporting.contract import ModelContract
@@ -29,9 +29,9 @@ from fer_deploy.exporting.int8.graph import CPU, TENSORRT
 from fer_deploy.exporting.int8.quantise import quantise, quantiser
 from fer_deploy.exporting.onnx import Toolchain, import_toolchain
 from fer_deploy.exporting.parity import Parity, check_parity, keras_predictions
-from fer_deploy.exporting.temperature import TemperatureScaling, temper
+from fer_deploy.exporting.temperature import TemperatureScaling, fit_scaling
 from fer_deploy.metrics.calibration import reliability
-from fer_deploy.system.files import written_whole
+from fer_deploy.system.files import check_writable, written_whole
 from fer_deploy.system.quiet import quiet
 
 Report = Callable[[str], None]
@@ -128,7 +128,7 @@ def _fill(
     scaling = None
     if given.recipe.fit_temperature:
         report("Fitting the temperature of the probabilities on PublicTest")
-        scaling = temper(source, loaded.model, given.tests)
+        scaling = fit_scaling(source, loaded.model, given.tests)
     content = source.read_bytes()
     digest = _write_keras(folder / KERAS_FILE, content, loaded, scaling)
     saved_with = {"keras": tools.keras.__version__, "rebuilt_from": list(loaded.saved_policies)}
@@ -243,15 +243,8 @@ def check_output(output: Path, overwrite: bool) -> None:
         OutputError: Something is there already and ``overwrite`` is off; or it is not a bundle and nothing else, so
             that replacing it would delete what is not ours.
     """
-    if output.is_dir():
-        present = {entry.name for entry in output.iterdir()}
-        if present and not overwrite:
-            raise OutputError(f"{output} exists already; replace it with --overwrite, or choose another --output")
-        foreign = sorted(present - _bundle_files(output)) if present else []
-        if foreign:
-            raise OutputError(f"{output} holds more than a bundle ({foreign[0]}): it is not replaced. Choose another")
-    elif output.exists() or output.is_symlink():
-        raise OutputError(f"{output} exists and is not a folder; choose another --output")
+    own = _bundle_files(output)
+    check_writable(output, overwrite, is_folder=True, new_parents=True, replaceable=own.__contains__)
 
 
 @contextmanager

@@ -16,35 +16,7 @@ from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.data.fer2013 import PUBLIC, TEST, Fer2013
 from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import BackendError, MissingDependencyError, ModelError, UnavailableError
-
-
-@dataclass(frozen=True)
-class ParityLimit:
-    """How far a form of the model may be from Keras.
-
-    Args:
-        largest: Difference of any probability.
-        mean: Difference of probabilities on average.
-        agreement: Least share with the same top-1.
-    """
-
-    largest: float
-    mean: float
-    agreement: float
-
-
-LIMITS: Final[Mapping[str, ParityLimit]] = MappingProxyType(
-    {
-        # float32 sums in another order differ by 1e-7 to 1e-6
-        "fp32": ParityLimit(1e-5, 1e-5, 1.0),
-        "fp16": ParityLimit(0.05, 0.002, 0.98),
-        "bf16": ParityLimit(0.3, 0.015, 0.95),
-        # wider than the gate of ``verify``, which has thousands of pictures: a few hundred tell a wrong recipe
-        # (90 % and less) from a right one
-        "int8": ParityLimit(0.6, 0.02, 0.95),
-        "int8-trt": ParityLimit(0.6, 0.02, 0.94),
-    }
-)
+from fer_deploy.verification.tolerances import TOLERANCES
 
 RUNTIMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -218,7 +190,7 @@ def _compare(backend: Backend, batch: int, reference: Probabilities, pictures: I
     difference = np.abs(found - reference[:n])
     largest, mean = float(difference.max()), float(difference.mean())
     same = int((found.argmax(axis=1) == reference[:n].argmax(axis=1)).sum())
-    limit = LIMITS[backend.precision]
+    limit = TOLERANCES[backend.precision].parity
     others = math.ceil((1 - limit.agreement) * n)
     if not (largest <= limit.largest and mean <= limit.mean and n - same <= others):  # so that NaN is refused
         raise ModelError(

@@ -16,7 +16,7 @@ from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import ModelError
 from fer_deploy.exporting.inputs import LabelledImages
 from fer_deploy.exporting.parity import KERAS_BATCH, check_probabilities
-from fer_deploy.metrics.calibration import BINS, Reliability, fit_temperature, reliability, tempered
+from fer_deploy.metrics.calibration import BINS, Reliability, fit_temperature, reliability, with_temperature
 
 NEAR_ONE: Final = 5e-3
 """A temperature that near to 1 changes no probability by more than about 0.001: the model is left as it is."""
@@ -56,8 +56,8 @@ class TemperatureScaling:
         """
         figures = {
             name: {
-                moment: {key: round(getattr(found[name], key), 6) for key in ("ece", "nll", "confidence")}
-                for moment, found in (("before", self.before), ("after", after))
+                frame: {key: round(getattr(found[name], key), 6) for key in ("ece", "nll", "confidence")}
+                for frame, found in (("before", self.before), ("after", after))
             }
             for name in self.before
         }
@@ -72,7 +72,7 @@ class TemperatureScaling:
         }
 
 
-def temper(path: Path, model: Any, tests: Mapping[str, LabelledImages]) -> TemperatureScaling:
+def fit_scaling(path: Path, model: Any, tests: Mapping[str, LabelledImages]) -> TemperatureScaling:
     """Fits the temperature and folds it into the model.
 
     Args:
@@ -107,7 +107,7 @@ def fold(path: Path, model: Any, temperature: float) -> None:
         ModelError: That does not do what dividing the logits does; the model is then as it was.
     """
     images = probe_images()
-    wanted = tempered(_predictions(model, images), temperature)
+    wanted = with_temperature(_predictions(model, images), temperature)
     layer = _last_layer(model)
     kind = type(layer).__name__
     if kind in _LINEAR:

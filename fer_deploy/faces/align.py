@@ -25,7 +25,7 @@ _MOST_TURNED: Final = 60.0  # degrees; beyond it the landmarks are wrong more of
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CropSettings:
     """Where a face is cut out.
 
     Args:
@@ -39,10 +39,10 @@ class Cut:
     turn: float = 1.0
 
 
-CUT: Final = Cut()
+CROP_SETTINGS: Final = CropSettings()
 
 
-def cut_out(gray: NDArray[np.uint8], face: Face, cut: Cut = CUT) -> NDArray[np.uint8]:
+def crop_face(gray: NDArray[np.uint8], face: Face, cut: CropSettings = CROP_SETTINGS) -> NDArray[np.uint8]:
     """Cuts a face out.
 
     Args:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from bz2 import BZ2Decompressor
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import copy
 from functools import partial
 from types import TracebackType
 from typing import IO, Any, Final, Self
-from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
-from zlib import crc32
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile, ZipInfo
 
 from fer_deploy.errors import ImageError
+from fer_deploy.images._compat_zipfile import unpack_bzip2
 from fer_deploy.images.decode import decode
-from fer_deploy.images.file_kinds import check_regular, left_out
+from fer_deploy.images.file_kinds import check_regular, why_skipped
 
 ARCHIVE_SUFFIX: Final = ".zip"
 MAX_MEMBER_BYTES: Final = 128 << 20
@@ -67,7 +65,9 @@ def members(
         if info.filename.endswith("/"):  # not is_dir(), which fails on a damaged table's empty names
             continue
         *folders, name = info.filename.split("/")
-        reason = next(filter(None, (left_out(folder, is_folder=True) for folder in folders)), None) or left_out(name)
+        reason = next(filter(None, (why_skipped(folder, is_folder=True) for folder in folders)), None) or why_skipped(
+            name
+        )
         if reason:
             skipped[reason] += 1
         else:
@@ -97,22 +97,10 @@ def unpack(archive: ZipFile, info: ZipInfo) -> bytes:
         Exception: Whatever zipfile and the decompressors raise on damaged data.
     """
     if info.compress_type == ZIP_BZIP2:
-        return _unpack_bzip2(archive, info)
+        return unpack_bzip2(archive, info, MAX_MEMBER_BYTES)
     step = _SMALL_PIECE if info.compress_type == ZIP_LZMA else _PIECE
     with archive.open(info) as member:
         return b"".join(iter(partial(member.read, step), b""))
-
-
-def _unpack_bzip2(archive: ZipFile, info: ZipInfo) -> bytes:
-    """Unpacks with a limit, which zipfile does not give this method: a hundred bytes of it can hold 100 MB."""
-    packed = copy(info)
-    packed.compress_type, packed.file_size = ZIP_STORED, min(info.compress_size, MAX_MEMBER_BYTES)
-    packed.CRC = None  # type: ignore[assignment]  # that of what is packed is not known
-    with archive.open(packed) as member:
-        content = BZ2Decompressor().decompress(member.read(), info.file_size + 1)
-    if len(content) != info.file_size or crc32(content) != info.CRC:
-        raise BadZipFile(f"Bad CRC-32 or size for file {info.filename!r}")
-    return content
 
 
 def open_member(archive: str, member: str) -> Member:

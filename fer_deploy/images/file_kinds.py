@@ -95,7 +95,7 @@ def why(error: OSError, path: str) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def left_out(name: str, is_folder: bool = False) -> str | None:
+def why_skipped(name: str, is_folder: bool = False) -> str | None:
     """Tells why a folder's or archive's entry is not tried as a picture, or None when it is."""
     if name.startswith(".") or name.lower() in JUNK:
         return "hidden"

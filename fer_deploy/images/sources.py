@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from fer_deploy.errors import ImageError
 from fer_deploy.images.archive import ARCHIVE_SUFFIX, members
 from fer_deploy.images.decode import decode, from_array
-from fer_deploy.images.file_kinds import is_video, left_out, why
+from fer_deploy.images.file_kinds import is_video, why, why_skipped
 
 LINK_LOOP: Final = "links back to their own folder"
 
@@ -117,7 +117,7 @@ class Sources:
             if is_folder:
                 folders.add(whole)
             name = os.path.basename(whole).lstrip(".")  # noqa: PTH119  (only a pattern with that dot finds one)
-            if reason := left_out(name, is_folder):
+            if reason := why_skipped(name, is_folder):
                 self.skipped[reason] += 1
             else:
                 yield from self._existing(path)
@@ -177,7 +177,7 @@ class Sources:
         with os.scandir(folder) as entries:
             for entry in entries:
                 is_folder = _is_folder(entry)
-                if reason := left_out(entry.name, is_folder):
+                if reason := why_skipped(entry.name, is_folder):
                     self.skipped[reason] += 1
                     continue
                 names.append(entry.name)

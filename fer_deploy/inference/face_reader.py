@@ -178,11 +178,11 @@ def find(photo: Photo, detector: Detector, hint: str) -> Found:
     """
     from PIL import Image
 
-    from fer_deploy.faces.align import cut_out
+    from fer_deploy.faces.align import crop_face
 
     faces = detector.detect(photo.pixels, hint)
     if not faces:
         return Found(np.zeros((0, IMAGE_SIZE, 1), np.uint8), ())
     gray = np.asarray(Image.fromarray(photo.pixels).convert("L"))
-    strip = np.concatenate([cut_out(gray, face) for face in faces])
+    strip = np.concatenate([crop_face(gray, face) for face in faces])
     return Found(strip, tuple(face.scaled(photo.scale) for face in faces))

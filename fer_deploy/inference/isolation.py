@@ -103,7 +103,7 @@ class CrashGuard:
         return names
 
 
-def supervised(sources: Callable[[], Iterable[Source]], read_video: Callable[[str], object]) -> CrashGuard | None:
+def run_isolated(sources: Callable[[], Iterable[Source]], read_video: Callable[[str], object]) -> CrashGuard | None:
     """Forks. The child comes back from here and does the work; the parent stays, and exits as the child does.
 
     To be called while the process has one thread.

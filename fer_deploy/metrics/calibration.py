@@ -122,7 +122,7 @@ def fit_temperature(probabilities: NDArray[np.floating[Any]], labels: NDArray[np
     return 2 / (low + high)
 
 
-def tempered(probabilities: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
+def with_temperature(probabilities: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
     """Gives the probabilities that a network has whose logits are divided by a temperature, shape (N, 7)."""
     return _softmax(_logarithms(probabilities.astype(np.float64)) / temperature)
 

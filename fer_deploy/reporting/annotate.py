@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from fer_deploy.errors import ImageError
 from fer_deploy.inference.prediction import Prediction
-from fer_deploy.reporting.copies import Names
+from fer_deploy.reporting.copies import CopyNames
 from fer_deploy.reporting.ordered_pool import Writers
 from fer_deploy.reporting.thumbnails import read
 
@@ -110,7 +110,7 @@ class Annotated(Writers):
 
     def __init__(self, folder: str | Path, inputs: Sequence[str]) -> None:
         super().__init__(window=16)
-        self._names = Names(folder, inputs)
+        self._names = CopyNames(folder, inputs)
         self._group: list[Prediction] = []
 
     def write(self, prediction: Prediction) -> None:

@@ -75,7 +75,7 @@ class Copies(Writers):
 
     def __init__(self, folder: str | Path, choice: CopySelection, inputs: Sequence[str]) -> None:
         super().__init__(workers=1)  # one, so that numbered names do not depend on chance
-        self._names = Names(folder, inputs)
+        self._names = CopyNames(folder, inputs)
         self._choice = choice
         self._last: tuple[str, set[str]] = ("", set())
 
@@ -107,7 +107,7 @@ class Copies(Writers):
         return True
 
 
-class Listed:
+class PathList:
     """Prints the path of each picture that has a wanted face, byte for byte, a line each.
 
     Args:
@@ -139,7 +139,7 @@ class Listed:
             self._file.flush()
 
 
-class Names:
+class CopyNames:
     """Names copies.
 
     Args:

@@ -142,10 +142,10 @@ def _of_video(group: _Numbered, side: int, open_video: Callable[[str], Any]) -> 
     made: _Thumbnails = []
     try:
         with open_video(group[0][1].path) as video, closing(video.frames()) as frames:
-            for moment in frames:
-                faces = wanted.pop(moment.number, [])
-                image = Image.fromarray(moment.pixels()) if faces else None
-                made += [(index, thumbnail(image, row.box, 1 / moment.scale, side)) for index, row in faces if image]
+            for frame in frames:
+                faces = wanted.pop(frame.number, [])
+                image = Image.fromarray(frame.pixels()) if faces else None
+                made += [(index, thumbnail(image, row.box, 1 / frame.scale, side)) for index, row in faces if image]
                 if not wanted:
                     break
     except (FerDeployError, OSError, ValueError):  # not there any more, as a camera's pictures are

@@ -22,11 +22,11 @@ from string import Template
 from types import TracebackType
 from typing import Any, Final, Self
 
-from fer_deploy.errors import OutputError, UsageError
+from fer_deploy.errors import UsageError
 from fer_deploy.inference.prediction import ERROR, OK, Prediction, valid_text
 from fer_deploy.labels import LABELS, NUM_CLASSES
 from fer_deploy.reporting.gallery import SHOWN, Gallery
-from fer_deploy.system.files import check_new, written_whole
+from fer_deploy.system.files import check_writable, written_whole
 
 _SUFFIXES: Final = (".html", ".htm")
 FOLDERS_COUNTED: Final = 5_000
@@ -67,9 +67,7 @@ class Page:
         self._about, self._image = about, image
         if self.target.suffix.lower() not in _SUFFIXES:
             raise UsageError(f"The report {str(target)!r} must end in .html")
-        check_new(target, overwrite)
-        if not self.target.parent.is_dir() or self.target.is_dir():
-            raise OutputError(f"cannot write to {target}: its folder does not exist, or a folder has this name")
+        check_writable(target, overwrite)
         self._counts = Counts()
         self._gallery = Gallery(shown, open_video)
 

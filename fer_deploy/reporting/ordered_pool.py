@@ -93,7 +93,7 @@ class Writers:
     """
 
     def __init__(self, window: int = 32, workers: int | None = None) -> None:
-        self._crew = OrderedPool[bool](window, workers)
+        self._pool = OrderedPool[bool](window, workers)
         self.written = self.gone = 0
 
     def hand_over(self, job: Callable[[], bool]) -> None:
@@ -102,7 +102,7 @@ class Writers:
         Raises:
             Exception: What an earlier job raised.
         """
-        self._count(self._crew.do(job))
+        self._count(self._pool.do(job))
 
     def finish(self) -> None:
         """Hands over what was kept back; called where the run went well."""
@@ -113,7 +113,7 @@ class Writers:
             self.gone += not is_written
 
     def __enter__(self) -> Self:
-        self._crew.__enter__()
+        self._pool.__enter__()
         return self
 
     def __exit__(
@@ -122,6 +122,6 @@ class Writers:
         try:
             if kind is None:
                 self.finish()
-                self._count(self._crew.rest())
+                self._count(self._pool.rest())
         finally:
-            self._crew.__exit__(kind, error, trace)
+            self._pool.__exit__(kind, error, trace)

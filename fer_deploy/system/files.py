@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -25,36 +25,51 @@ KEEP: Final = 16
 _DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
-def check_new(target: str | Path, overwrite: bool = False, more: str = "") -> None:
-    """Refuses a file that exists already, so that this is told before the work and not behind it.
+def check_writable(
+    target: str | Path,
+    overwrite: bool = False,
+    *,
+    hint: str = "",
+    is_folder: bool = False,
+    new_parents: bool = False,
+    replaceable: Callable[[str], bool] = lambda name: False,
+) -> None:
+    """Refuses a place where nothing can or may be written, so that this is reported before the work and not after it.
 
     Args:
-        target: What is to be written.
-        overwrite: Whether it may be replaced.
-        more: What else can be done, for the error.
+        target: The file or folder to be written.
+        overwrite: Whether one that exists may be replaced.
+        hint: What else can be done where it exists, for the error.
+        is_folder: Whether it is to be a folder.
+        new_parents: Whether folders above it will be made.
+        replaceable: Whether an entry of that name in an existing folder may be lost when the folder is replaced.
 
     Raises:
-        OutputError: It exists, and may not be replaced.
+        OutputError: It exists and may not be replaced, it cannot be written there, or other files would be lost.
     """
-    if not overwrite and os.path.lexists(target):
-        raise OutputError(exists_already(target, more))
+    path = Path(target)
+    is_dir = os.path.isdir(path)  # noqa: PTH112  (a Path's is_dir raises where the name is too long)
+    exists = os.path.lexists(path)
+    if is_dir and not is_folder:
+        raise OutputError(f"{target} cannot be written: it is a folder. Name a file, as {path / 'name'}")
+    if is_folder and exists and not is_dir:
+        raise OutputError(f"{target} cannot be written: it exists and is not a folder; choose another name")
+    if not new_parents and not os.path.isdir(path.absolute().parent):  # noqa: PTH112
+        raise OutputError(f"{target} cannot be written: there is no folder {path.parent}")
+    present = sorted(os.listdir(path)) if is_dir else []  # noqa: PTH208
+    if not overwrite and (present if is_folder else exists):
+        raise OutputError(exists_already(target, hint))
+    others = [name for name in present if not replaceable(name)]
+    if others:
+        raise OutputError(
+            f"{target} holds other files than those that would be replaced ({others[0]}), so it is not replaced; "
+            "choose another name, or empty it yourself"
+        )
 
 
-def exists_already(target: str | Path, more: str = "") -> str:
-    """Says that a file is there already, and what can be done."""
-    return f"{target} exists already; choose another name{more} or add --overwrite"
-
-
-def check_file(target: Path) -> None:
-    """Refuses a place where no file can be written, so that this is told before the work and not behind it.
-
-    Raises:
-        OutputError: A folder has this name, or there is no folder to write it to.
-    """
-    if target.is_dir():
-        raise OutputError(f"{target} cannot be written: it is a folder. Name a file, as {target / 'name'}")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target} cannot be written: there is no folder {target.parent}")
+def exists_already(target: str | Path, hint: str = "") -> str:
+    """Returns the message that a file exists, and what can be done."""
+    return f"{target} exists already; choose another name{hint} or add --overwrite"
 
 
 @contextmanager

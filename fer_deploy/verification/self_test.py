@@ -5,9 +5,7 @@ The probe set is drawn faces, textures and noise: it has no labels, so no accura
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.bundle.reference_predictions import read_outputs
@@ -15,33 +13,11 @@ from fer_deploy.data.probe import probe_images
 from fer_deploy.errors import UsageError
 from fer_deploy.metrics.accuracy import Comparison
 from fer_deploy.verification.reference import Reference, reference_of
+from fer_deploy.verification.tolerances import TOLERANCES
 from fer_deploy.verification.variants import KERAS, ModelVariant, Selection, check_runs, select
 from fer_deploy.verification.verifier import Verification, VerificationOptions, conclude, examine
 
 SPLIT: Final = "probe"
-
-
-class SelfTestLimits(NamedTuple):
-    """What a form must keep to on the probe set: the same top-1 at least, differences of a probability at most."""
-
-    agreement: float
-    mean_abs_difference: float
-
-
-LIMITS: Final[Mapping[str, SelfTestLimits]] = MappingProxyType(
-    {
-        "fp32": SelfTestLimits(0.99, 1e-4),
-        "fp16": SelfTestLimits(0.98, 5e-4),
-        "bf16": SelfTestLimits(0.95, 1e-2),
-        "int8": SelfTestLimits(0.88, 1.2e-2),
-        "int8-trt": SelfTestLimits(0.85, 1.2e-2),
-    }
-)
-"""By precision. The drawn pictures lie far from what a network is trained on, and its answers there are unsure: int8
-has the same top-1 less often than on faces, and the mean difference tells more. Measured with the shipped network: fp32
-7e-8, fp16 9e-5, bf16 9e-4 (5e-3 with random weights), int8 3e-3 and int8-trt 6e-3, plain min-max recipes 7e-3 and 8e-3;
-damaged ones (tests/evaluation/test_damage.py) from 8e-3 in fp32 and from 1.7e-2 in int8. A scale that is wrong by 5 %,
-or the last convolution's inputs cut off at a quarter of their range, is not found without real pictures."""
 
 
 def self_test(
@@ -69,7 +45,7 @@ def self_test(
     check_runs(bundle, selection, options.device, options.threads)
     images, reference = probe_images(), _reference(bundle, options)
     examined = examine(bundle, selection, images, None, reference, judge, options)
-    limits = {"limits": {precision: limits._asdict() for precision, limits in LIMITS.items()}}
+    limits = {"limits": {precision: limits.self_test._asdict() for precision, limits in TOLERANCES.items()}}
     return conclude(SPLIT, len(images), examined, reference, limits, selection)
 
 
@@ -88,7 +64,7 @@ def _reference(bundle: Bundle, options: VerificationOptions) -> Reference:
 
 def judge(variant: ModelVariant, comparison: Comparison) -> tuple[str, ...]:
     """Gives a phrase for each limit that a form misses on the probe set."""
-    limits, missed = LIMITS[variant.precision], []
+    limits, missed = TOLERANCES[variant.precision].self_test, []
     if not comparison.agreement >= limits.agreement:
         missed.append(f"agreement {comparison.agreement:.1%} on the probe set is below {limits.agreement:.1%}")
     if not comparison.mean_abs_difference <= limits.mean_abs_difference:

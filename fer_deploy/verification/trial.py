@@ -7,9 +7,7 @@ too.
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,16 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from fer_deploy.errors import FerDeployError, MissingDependencyError, UnavailableError, one_line
+from fer_deploy.system.processes import child_command, describe_exit
 
 IMPORTED, STARTED, DONE, DRIVER = "imported", "begun", "done", "driver"
 """What a finding is about."""
 _FINDINGS: Final = "findings.jsonl"
-_PROGRAM: Final = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from fer_deploy.verification.trial import carry_out
-carry_out(sys.argv[2])
-"""
 
 Finding = dict[str, Any]
 
@@ -63,33 +56,16 @@ def start(request: Request, limit_s: float) -> tuple[list[Finding], str]:
     Returns:
         What was found, each with its ``event``, and how the process ended: words to follow its name.
     """
-    # the same modules as here, and not those that happen to lie in the folder that the user works in (-P)
-    command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), json.dumps(asdict(request))]
-    with tempfile.TemporaryFile() as chatter:
+    command = child_command("fer_deploy.verification.trial:carry_out", asdict(request))
+    with tempfile.TemporaryFile() as output:
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=chatter, stderr=chatter, timeout=limit_s, check=False
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=limit_s, check=False
             )
-            ended = ending(done.returncode, chatter)
+            ended = describe_exit(done.returncode, output)
         except subprocess.TimeoutExpired:
             ended = f"took longer than {limit_s:g} s"
     return list(_findings(Path(request.folder) / _FINDINGS)), ended
-
-
-def ending(code: int, chatter: Any) -> str:
-    """Tells how a process ended: words to follow its name.
-
-    Args:
-        code: Its exit code, as ``subprocess`` gives it.
-        chatter: The file that it wrote to.
-    """
-    if code < 0:
-        with suppress(ValueError):  # a signal without a name
-            return f"crashed (signal {-code}, {signal.Signals(-code).name})"
-        return f"crashed (signal {-code})"
-    chatter.seek(0)
-    last = chatter.read().decode(errors="replace").strip().rpartition("\n")[2]
-    return f"ended with exit code {code}" + (f": {last[:200]}" if last else "")
 
 
 def _findings(path: Path) -> Iterator[Finding]:

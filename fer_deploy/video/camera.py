@@ -263,7 +263,7 @@ class LiveReader:
         self.camera = camera
         self._look, self._seconds = look, seconds
         self._every = None if every is None else FrameSampling.parse(every)
-        self._follower = FaceTracker(camera.name, smooth_s)
+        self._tracker = FaceTracker(camera.name, smooth_s)
         self.pixels: Images = np.zeros((1, 1, 3), np.uint8)
         self.scale = 1.0
         self.last: list[Prediction] = []
@@ -287,15 +287,15 @@ class LiveReader:
             BackendError: The runtime failed.
         """
         read(Source("", partial(self._look, _BLANK)))  # loads what finds faces, while no picture grows old
-        for moment in self.camera.frames(self._every, self._seconds):
-            self.pixels, self.scale = moment.pixels(), moment.scale
-            decoded = read(Source(str(moment.number), partial(self._look, self.pixels)))
+        for frame in self.camera.frames(self._every, self._seconds):
+            self.pixels, self.scale = frame.pixels(), frame.scale
+            decoded = read(Source(str(frame.number), partial(self._look, self.pixels)))
             faces = _NO_ROWS if decoded.pixels is None else _run(backend, decoded.pixels)
             found = predictions([decoded], faces)
-            self.last = self._follower.follow(moment.number, moment.time_s, moment.scale, found)
+            self.last = self._tracker.follow(frame.number, frame.time_s, frame.scale, found)
             self.age_s = time.monotonic() - self.camera.came_s
             yield self.last
-        if reason := self.camera.trouble or self._follower.trouble:
+        if reason := self.camera.trouble or self._tracker.trouble:
             yield [Prediction.failed(self.camera.name, reason)]
 
     def small_image(self, row: Prediction) -> bytes:

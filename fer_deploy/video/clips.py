@@ -88,25 +88,25 @@ class ClipReader:
 
     def _followed(self, path: str, video: Video, backend: Backend) -> Generator[list[Prediction], None, None]:
         ahead: deque[tuple[int, float, float]] = deque()  # of pictures that were taken and are not back yet
-        follower = FaceTracker(path, self._smooth_s)
+        tracker = FaceTracker(path, self._smooth_s)
 
         def sources() -> Iterator[Source]:
-            for moment in video.frames(self._every):
-                ahead.append((moment.number, moment.time_s, moment.scale))
-                yield Source(str(moment.number), partial(self._seen, moment))
+            for frame in video.frames(self._every):
+                ahead.append((frame.number, frame.time_s, frame.scale))
+                yield Source(str(frame.number), partial(self._seen, frame))
 
         with closing(classify(sources(), backend, _BATCH)) as groups:
             for group in groups:
                 rows: list[Prediction] = []
                 for _, faces in groupby(group, key=lambda row: row.path):
                     number, self.time_s, scale = ahead.popleft()
-                    rows += follower.follow(number, self.time_s, scale, list(faces))
+                    rows += tracker.follow(number, self.time_s, scale, list(faces))
                 yield rows
-        if reason := video.trouble or follower.trouble:
+        if reason := video.trouble or tracker.trouble:
             yield [Prediction.failed(path, reason)]
 
-    def _seen(self, moment: VideoFrame) -> NDArray[np.uint8] | Found:
-        return self._look(moment.pixels())
+    def _seen(self, frame: VideoFrame) -> NDArray[np.uint8] | Found:
+        return self._look(frame.pixels())
 
 
 class FaceTracker:

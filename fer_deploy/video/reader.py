@@ -204,8 +204,8 @@ def to_video_frame(number: int, time_s: float, frame: Any, aspect: Fraction | No
 def read_through(path: str) -> None:
     """Reads a video to its end and drops it; for who wants to know whether that crashes."""
     with Video(path) as video:
-        for moment in video.frames():
-            moment.pixels()
+        for frame in video.frames():
+            frame.pixels()
 
 
 def import_av() -> Any:

@@ -11,7 +11,7 @@ from fer_deploy.inference.prediction import Prediction
 from fer_deploy.labels import LABELS
 from fer_deploy.reporting.annotate import COLOURS
 from fer_deploy.system.figures import new_figure
-from fer_deploy.system.files import check_new
+from fer_deploy.system.files import check_writable
 
 CHARTS: Final = 8
 _ENDINGS: Final = (".png", ".pdf", ".svg")
@@ -61,7 +61,7 @@ class Timeline:
         self._file = Path(file)
         if self._file.suffix.lower() not in _ENDINGS:
             raise UsageError(f"The plot {file!r} must end in {', '.join(_ENDINGS)}")
-        check_new(file, overwrite)
+        check_writable(file, overwrite)
         new_figure(1, 1, "the plot of a video")  # if it is not installed, that is told now
         self._tracks: dict[tuple[str, int], _Track] = {}
         self.drawn = False

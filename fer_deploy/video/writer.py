@@ -25,8 +25,8 @@ from fer_deploy.errors import OutputError, UsageError
 from fer_deploy.images.file_kinds import is_video
 from fer_deploy.inference.prediction import OK, Prediction
 from fer_deploy.reporting.annotate import annotate
-from fer_deploy.reporting.copies import Names
-from fer_deploy.system.files import check_new
+from fer_deploy.reporting.copies import CopyNames
+from fer_deploy.system.files import check_writable
 from fer_deploy.video.reader import Video, VideoFrame, import_av
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def check_recording(target: str, overwrite: bool = False) -> None:
     """
     if not target.lower().endswith(SUFFIX):
         raise UsageError(f"--annotate {target} must end in {SUFFIX} with --camera, whose pictures become one video")
-    check_new(target, overwrite)
+    check_writable(target, overwrite, new_parents=True)
 
 
 def drawn(pixels: Images, rows: Sequence[Prediction], scale: float = 1.0) -> Image.Image:
@@ -220,11 +220,11 @@ class AnnotatedVideos:
 
     def __init__(self, target: str, inputs: Sequence[str], overwrite: bool = False) -> None:
         self._file = Path(target) if target.lower().endswith(SUFFIX) else None
-        self._names = None if self._file else Names(target, inputs)
+        self._names = None if self._file else CopyNames(target, inputs)
         if self._file and not (len(inputs) == 1 and is_video(inputs[0])):
             raise UsageError(f"--annotate {target} takes a single video; give a folder for pictures or for more videos")
         if self._file:
-            check_new(target, overwrite)
+            check_writable(target, overwrite, new_parents=True)
         self._copy: _Copy | None = None
         self._rows: list[Prediction] = []
         self.written = 0
@@ -284,7 +284,7 @@ class _Copy:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self._video = Video(name)
-        self._moments: Iterator[VideoFrame] = self._video.frames()
+        self._frames: Iterator[VideoFrame] = self._video.frames()
         self._recording = Recording(folder, self._video.rate)
         self._rows: list[Prediction] = []
 
@@ -308,12 +308,12 @@ class _Copy:
             self._recording.drop()
 
     def _draw(self, before: list[Prediction], after: list[Prediction], end: int | None) -> None:
-        for moment in self._moments:
-            if end is not None and moment.number >= end:
-                self._moments = chain((moment,), self._moments)
+        for frame in self._frames:
+            if end is not None and frame.number >= end:
+                self._frames = chain((frame,), self._frames)
                 return
-            rows = _between(before, after, moment.time_s)
-            self._recording.add(drawn(moment.pixels(), rows, moment.scale), moment.time_s)
+            rows = _between(before, after, frame.time_s)
+            self._recording.add(drawn(frame.pixels(), rows, frame.scale), frame.time_s)
 
 
 def _between(before: list[Prediction], after: list[Prediction], time_s: float) -> list[Prediction]:

@@ -84,7 +84,7 @@ def test_every_picture_is_answered_once_and_in_order() -> None:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, PEERS / "run", folder, *arguments], capture_output=True, text=True)
+    return subprocess.run([sys.executable, PEERS / "run.py", folder, *arguments], capture_output=True, text=True)
 
 
 def test_a_peer_that_is_not_set_up_is_a_row_with_its_reason(tmp_path: Path, tiny_bundle: Bundle) -> None:

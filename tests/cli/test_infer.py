@@ -192,7 +192,7 @@ def test_requests_that_cannot_be_carried_out(infer: Command, folder: Path, tmp_p
     refused(infer(folder, "--backend", "openvino", "--device", "cuda"), "has no device cuda")
     refused(infer(folder, "--bundle", tmp_path), "is not a bundle")
     refused(infer(folder, "--output", "x.xlsx"), "must end in .csv, .jsonl or .parquet")
-    refused(infer(folder, "--output", tmp_path / "gone/x.csv"), "no such file or directory")
+    refused(infer(folder, "--output", tmp_path / "gone/x.csv"), "there is no folder")
     refused(infer(folder, "--json", "--output", "-"), "both write to standard output")
     refused(infer(folder, "--batch", 0), "--batch")
     (tmp_path / "mine.csv").write_text("mine")

@@ -120,16 +120,16 @@ def test_what_does_not_go_together(infer: Infer, photos: Path, tmp_path: Path) -
 
 
 def test_resuming(infer: Infer, photos: Path, tmp_path: Path) -> None:
-    output, journal = tmp_path / "x.csv", tmp_path / "x.csv.resume.json"
+    output, resume_state = tmp_path / "x.csv", tmp_path / "x.csv.resume.json"
     assert infer(photos, "--output", output, "--resume").returncode == 0  # nothing there yet: as without
     whole = output.read_text()
-    assert not journal.exists()
+    assert not resume_state.exists()
     done = infer(photos, "--output", output, "--resume")
     assert (done.returncode, output.read_text()) == (0, whole)
     assert "is complete: there is nothing to resume" in done.stderr
 
     # what a kill leaves: the journal, and a table cut inside a row
-    journal.write_text(json.dumps(settings_of(infer, photos, tmp_path)))
+    resume_state.write_text(json.dumps(settings_of(infer, photos, tmp_path)))
     output.write_text(whole[: len(whole) // 2])
     refused(infer(photos, "--output", output), "exists already; choose another name, add --resume to go on with it")
     refused(infer(photos, "--output", output, "--resume", "--backend", "onnx"), "was begun with backend openvino")
@@ -146,7 +146,7 @@ def test_resuming(infer: Infer, photos: Path, tmp_path: Path) -> None:
     assert [row["path"] for row in table(output)] == [line["path"] for line in csv.DictReader(whole.splitlines())]
     assert "of them done before" in done.stderr
     assert '"faces":40' in (tmp_path / "x.html").read_text()
-    assert not journal.exists()
+    assert not resume_state.exists()
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])

@@ -130,7 +130,7 @@ def test_from_python(clip: Path, tiny_bundle: Bundle) -> None:
         assert [(row.frame, row.track, row.status) for row in rows] == [(n, 0, "ok") for n in (0, 5, 10, 15)]
         assert [row.frame for row in classifier.predict([str(clip)], face="crop")] == [0, 5, 10, 15]
         with Video(str(clip)) as video:
-            pixels = [moment.pixels() for moment in video.frames()][::5]
+            pixels = [frame.pixels() for frame in video.frames()][::5]
         np.testing.assert_allclose(
             [row.probabilities for row in rows], classifier.predict(pixels).probabilities, atol=1e-5
         )

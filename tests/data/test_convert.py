@@ -155,7 +155,7 @@ def test_what_is_there_stays_unless_told(tmp_path: Path) -> None:
     for data_format in DATA_FORMATS:
         target = tmp_path / NAMES[data_format]
         convert(data, target, data_format=data_format)
-        with pytest.raises(OutputError, match="exists already: choose another name, or replace it with --overwrite"):
+        with pytest.raises(OutputError, match="exists already; choose another name or add --overwrite"):
             convert(other, target, data_format=data_format)
         assert content(load_fer2013(target)) == content(data)
         convert(other, target, data_format=data_format, overwrite=True)

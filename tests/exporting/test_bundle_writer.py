@@ -79,7 +79,7 @@ def test_taken_place_needs_overwrite(tmp_path: Path) -> None:
 def test_what_is_not_ours_is_never_replaced(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         (tmp_path / name).write_text("{}")
-    with pytest.raises(OutputError, match="holds more than a bundle"):
+    with pytest.raises(OutputError, match="holds other files"):
         check_output(tmp_path, overwrite=True)
 
 

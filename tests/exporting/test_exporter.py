@@ -16,7 +16,7 @@ from fer_deploy.bundle.manifest import Bundle
 from fer_deploy.errors import MissingDependencyError, ModelError, OutputError, UsageError
 from fer_deploy.exporting.exporter import export_bundle, training_summary
 from fer_deploy.exporting.onnx import import_toolchain
-from fer_deploy.exporting.parity import ParityLimit
+from fer_deploy.verification.tolerances import TOLERANCES, ParityLimit
 
 for package in ("tensorflow", "tf2onnx", "onnx", "onnxslim"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'fer-deploy[export]'")
@@ -102,7 +102,8 @@ def test_existing_bundle_is_kept_or_replaced_as_asked(model_path: Path, tmp_path
 
 
 def test_failed_parity_leaves_no_bundle(model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer_deploy.exporting.parity.LIMITS", {"fp32": ParityLimit(0, 0, 1)})
+    strict = TOLERANCES["fp32"]._replace(parity=ParityLimit(0, 0, 1))
+    monkeypatch.setattr("fer_deploy.exporting.parity.TOLERANCES", {"fp32": strict})
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ModelError, match="does not compute what Keras computes"):
         export_bundle(model_path, tmp_path / "bundle")

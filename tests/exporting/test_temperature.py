@@ -19,8 +19,8 @@ from fer_deploy.errors import ModelError, UsageError
 from fer_deploy.exporting.export_recipe import ExportRecipe
 from fer_deploy.exporting.exporter import export_bundle
 from fer_deploy.exporting.inputs import LabelledImages
-from fer_deploy.exporting.temperature import fold, temper
-from fer_deploy.metrics.calibration import tempered
+from fer_deploy.exporting.temperature import fit_scaling, fold
+from fer_deploy.metrics.calibration import with_temperature
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'fer-deploy[export]'")
 TIMES = 20
@@ -50,15 +50,15 @@ def test_logits_scaled_by_a_known_factor_are_scaled_back(make_model: Callable[..
     many = LabelledImages(np.tile(images, (TIMES, 1, 1, 1)), drawn_labels(np.tile(truth, (TIMES, 1)), 1))
     scaled(model, 2.5)
     spoilt = predictions(model, images)
-    made = temper(Path("model.keras"), model, {"PublicTest": many})
+    made = fit_scaling(Path("model.keras"), model, {"PublicTest": many})
     found = predictions(model, images)
     assert made.temperature == pytest.approx(2.5, rel=0.1)
     assert made.folded
     assert (made.n, made.fingerprint) == (len(many.labels), fingerprint(many.images))
-    assert np.abs(found - tempered(spoilt, made.temperature)).max() < 1e-5
+    assert np.abs(found - with_temperature(spoilt, made.temperature)).max() < 1e-5
     assert (found.argmax(axis=1) == truth.argmax(axis=1)).all()
     assert np.abs(found - truth).max() < 0.05 < np.abs(spoilt - truth).max()
-    again = temper(Path("model.keras"), model, {"PublicTest": many})
+    again = fit_scaling(Path("model.keras"), model, {"PublicTest": many})
     assert (again.temperature, again.folded) == (1, False)
     assert predictions(model, images).tobytes() == found.tobytes()
 
@@ -105,7 +105,7 @@ def test_it_goes_into_every_linear_end(name: str) -> None:
     model, images = _network(name), probe_images()
     before = predictions(model, images)
     fold(Path("model.keras"), model, 0.6)
-    assert np.abs(predictions(model, images) - tempered(before, 0.6)).max() < 1e-5
+    assert np.abs(predictions(model, images) - with_temperature(before, 0.6)).max() < 1e-5
     assert np.abs(predictions(model, images) - before).max() > 0.01
 
 
@@ -125,7 +125,7 @@ def fitted(tiny_model_path: Path, tiny_bundle: Bundle, tmp_path_factory: pytest.
     """The tiny model, exported with a temperature for labels that are less sure than it is."""
     outputs = read_outputs(tiny_bundle)
     assert outputs is not None
-    labels = drawn_labels(tempered(outputs.probe, 2.5), 2)
+    labels = drawn_labels(with_temperature(outputs.probe, 2.5), 2)
     rows = [f"{label},{' '.join(map(str, image.ravel()))}" for label, image in zip(labels, probe_images(), strict=True)]
     table = tmp_path_factory.mktemp("labelled") / "fer2013.csv"
     usages = ("PublicTest", "PrivateTest")
@@ -148,7 +148,7 @@ def test_an_export_records_what_it_fitted(fitted: Bundle, tiny_bundle: Bundle) -
     assert (made["partition"], made["n"], made["bins"]) == ("PublicTest", 111, 15)
     assert made["fingerprint"] == after.partitions["PublicTest"].fingerprint
     assert made["temperature"] > 1.5
-    assert np.abs(after.probe - tempered(before.probe, made["temperature"])).max() < 1e-5
+    assert np.abs(after.probe - with_temperature(before.probe, made["temperature"])).max() < 1e-5
     assert (after.probe.argmax(axis=1) == before.probe.argmax(axis=1)).all()
     assert public["after"]["nll"] < public["before"]["nll"]
     assert public["after"]["ece"] < public["before"]["ece"]
@@ -187,8 +187,8 @@ def test_the_command_tells_it(fitted: Bundle, tiny_bundle: Bundle, capsys: pytes
 
 
 def test_a_remade_bundle_keeps_what_is_known_of_its_model(fitted: Bundle, tiny_bundle: Bundle) -> None:
-    """``export/reproduce`` from the shipped model, with a temperature for the first time or after that."""
-    script = runpy.run_path(str(Path(__file__).parents[2] / "export/reproduce"))
+    """``export/reproduce.py`` from the shipped model, with a temperature for the first time or after that."""
+    script = runpy.run_path(str(Path(__file__).parents[2] / "export/reproduce.py"))
     before = dataclasses.replace(tiny_bundle, training={"recipe": "mine"})
     first = script["with_history"](fitted, before)
     assert first.training == before.training

@@ -87,9 +87,9 @@ def test_a_kill_of_the_command_ends_its_run(tmp_path: Path, tiny_bundle: Bundle)
     draw(tmp_path / "photos", 3)
     (tmp_path / "photos/0001.png").write_bytes(b"WAITING until the end")
     run = command(tiny_bundle, tmp_path / "photos", "--output", tmp_path / "x.csv")
-    journal = tmp_path / "x.csv.resume.json"
+    resume_state = tmp_path / "x.csv.resume.json"
     until = time.monotonic() + 60
-    while not journal.exists() and time.monotonic() < until:
+    while not resume_state.exists() and time.monotonic() < until:
         time.sleep(0.01)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     assert len(children) == 1

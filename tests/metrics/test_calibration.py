@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fer_deploy.errors import UsageError
-from fer_deploy.metrics.calibration import draw_reliability, fit_temperature, reliability, tempered
+from fer_deploy.metrics.calibration import draw_reliability, fit_temperature, reliability, with_temperature
 
 N = 40_000
 
@@ -50,22 +50,22 @@ def test_a_known_temperature_is_found_and_mends_the_error(
     temperature: float, honest: tuple[np.ndarray, np.ndarray]
 ) -> None:
     probabilities, labels = honest
-    spoilt = tempered(probabilities, 1 / temperature)  # logits times the temperature
+    spoilt = with_temperature(probabilities, 1 / temperature)  # logits times the temperature
     assert fit_temperature(spoilt, labels) == pytest.approx(temperature, rel=0.02)
-    mended = tempered(spoilt, fit_temperature(spoilt, labels))
+    mended = with_temperature(spoilt, fit_temperature(spoilt, labels))
     assert reliability(mended, labels).ece < 0.01
     assert reliability(mended, labels).nll <= reliability(spoilt, labels).nll
     assert (mended.argmax(axis=1) == probabilities.argmax(axis=1)).all()
 
 
 def test_tempering_is_undone_by_the_inverse(honest: tuple[np.ndarray, np.ndarray]) -> None:
-    assert np.abs(tempered(tempered(honest[0], 2.5), 0.4) - honest[0]).max() < 1e-6
+    assert np.abs(with_temperature(with_temperature(honest[0], 2.5), 0.4) - honest[0]).max() < 1e-6
 
 
 def test_probabilities_of_zero_are_borne() -> None:
     probabilities = np.eye(7)[[0, 1, 2]] * 1.0
     assert np.isfinite(reliability(probabilities, np.array([0, 1, 3], np.uint8)).nll)
-    assert np.isfinite(tempered(probabilities, 2)).all()
+    assert np.isfinite(with_temperature(probabilities, 2)).all()
 
 
 @pytest.mark.parametrize("right", [True, False])

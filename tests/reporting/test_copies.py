@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngImageFile
 from fer_deploy.errors import OutputError, UsageError
 from fer_deploy.inference.prediction import Prediction, prediction_of, row_of
 from fer_deploy.reporting.annotate import COLOURS, Annotated, annotate
-from fer_deploy.reporting.copies import Copies, CopySelection, Listed, Names
+from fer_deploy.reporting.copies import Copies, CopyNames, CopySelection, PathList
 
 
 def row(path: object, emotion: int = 3, confidence: float = 0.9, face: int | None = None) -> Prediction:
@@ -125,16 +125,16 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
         CopySelection((), 80)
     (tmp_path / "photos").mkdir()
     with pytest.raises(UsageError, match="choose a folder outside"):
-        Names(tmp_path / "photos/happy", [str(tmp_path / "photos")])
-    Names(tmp_path / "photos/happy", [str(tmp_path / "photos/*.png")])
+        CopyNames(tmp_path / "photos/happy", [str(tmp_path / "photos")])
+    CopyNames(tmp_path / "photos/happy", [str(tmp_path / "photos/*.png")])
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="it is no folder"):
-        Names(tmp_path / "file", [])
+        CopyNames(tmp_path / "file", [])
 
 
 def test_the_list_is_paths_byte_for_byte(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     name = os.fsdecode(b"caf\xe9.png")
-    with Listed(CopySelection(("happy",), 0.5)) as listed:
+    with PathList(CopySelection(("happy",), 0.5)) as listed:
         for each in (row(name), row(name, face=1), row("sad.png", 4), row("unsure.png", 3, 0.4), row("b.png")):
             listed.write(each)
     assert capfdbinary.readouterr().out == b"caf\xe9.png\nb.png\n"
@@ -146,7 +146,7 @@ def test_a_list_that_nothing_takes_is_an_error_of_ours(monkeypatch: pytest.Monke
         for stdout, reason in ((SimpleNamespace(buffer=full), "no space left on device"), (None, "it is closed")):
             monkeypatch.setattr(sys, "stdout", stdout)
             refused = pytest.raises(OutputError, match=f"cannot write to standard output: {reason}")
-            with refused, Listed(CopySelection()) as listed:
+            with refused, PathList(CopySelection()) as listed:
                 listed.write(row("x.png"))
 
 

@@ -133,7 +133,7 @@ def test_where_no_page_can_lie(tmp_path: Path) -> None:
         Page(tmp_path / "mine.html")
     with pytest.raises(UsageError, match=r"must end in \.html"):
         Page(tmp_path / "r.pdf")
-    with pytest.raises(OutputError, match="does not exist"):
+    with pytest.raises(OutputError, match="there is no folder"):
         Page(tmp_path / "gone/r.html")
     write(tmp_path / "mine.html", [], overwrite=True)
     assert data_of(tmp_path / "mine.html")["counts"]["faces"] == 0

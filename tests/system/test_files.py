@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_deploy.errors import OutputError
-from fer_deploy.system.files import check_file, written_whole
+from fer_deploy.system.files import check_writable, written_whole
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
@@ -45,6 +45,6 @@ def test_a_file_never_takes_a_folders_place(tmp_path: Path) -> None:
         partial.touch()
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["old", "out"]
     with pytest.raises(OutputError, match="it is a folder"):
-        check_file(tmp_path / "out")
+        check_writable(tmp_path / "out")
     with pytest.raises(OutputError, match="it is a folder"), written_whole(Path()):
         pass

@@ -1,6 +1,6 @@
 """Kills ``fer-deploy infer`` at random moments, resumes it, and compares with the table of a run that was left alone.
 
-    python tests/tools/kill_and_resume.py --pictures 5000 --kills 10 --suffix csv --suffix jsonl --suffix parquet
+    python tests/tools/kill_and_resume.py --images 5000 --kills 10 --suffix csv --suffix jsonl --suffix parquet
 
 A round begins anew, kills the run (SIGKILL) at a moment drawn between the first row and the end, then resumes it to the
 end; one round in three is killed a second time while it resumes. Rows and their order must be those of the
@@ -9,7 +9,7 @@ uninterrupted run exactly, probabilities to 1e-4. Exit code 1 if any round fails
 With --clip SECONDS there is a video among the pictures, ten pictures per second, each a row, so that with few pictures
 the kills come in the middle of it:
 
-    python tests/tools/kill_and_resume.py --pictures 20 --clip 600 --kills 10 --suffix csv --suffix parquet
+    python tests/tools/kill_and_resume.py --images 20 --clip 600 --kills 10 --suffix csv --suffix parquet
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ class Runs:
     def killed(self, output: Path, after_s: float, *options: str) -> bool:
         """Kills a run some time after its journal appeared; returns False if it was done before."""
         process = subprocess.Popen([*self.line, "--output", str(output), *options], env=self.env)
-        journal = Path(f"{output}.resume.json")
+        resume_state = Path(f"{output}.resume.json")
         until = time.monotonic() + 120
-        while process.poll() is None and not (journal.exists() and began(output)) and time.monotonic() < until:
+        while process.poll() is None and not (resume_state.exists() and began(output)) and time.monotonic() < until:
             time.sleep(0.002)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(after_s)

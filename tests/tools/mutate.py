@@ -1,6 +1,6 @@
 """Decodes pictures and zip archives that were damaged in seeded ways: no crash, no hang, bounded memory.
 
-    python tests/tools/mutate.py --pictures 10000 --zips 1000
+    python tests/tools/mutate.py --images 10000 --zips 1000
 
 Each case is made of its number alone, so that ``--only zip:17`` repeats one. Cases run in child processes that are told
 to end by an alarm if one case takes longer than ``--limit`` seconds; a child that dies costs its case, and the next

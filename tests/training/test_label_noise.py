@@ -90,10 +90,10 @@ def test_the_script_finds_wrong_labels(
     ]
     (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
     (tmp_path / "small.toml").write_text(RECIPE)
-    line = ["train/label_noise", "--data", str(tmp_path / "fer2013.csv"), "--recipe", str(tmp_path / "small.toml")]
+    line = ["train/label_noise.py", "--data", str(tmp_path / "fer2013.csv"), "--recipe", str(tmp_path / "small.toml")]
     line += ["--output", str(tmp_path / "out"), "--folds", "2", "--epochs", "8", "--share", "0.1"]
     monkeypatch.setattr(sys, "argv", line)
-    runpy.run_path(str(ROOT / "train/label_noise"))["main"]()
+    runpy.run_path(str(ROOT / "train/label_noise.py"))["main"]()
     told = capsys.readouterr().out
     assert told.count("public ") == 16
     with (tmp_path / "out/label_noise.csv").open(newline="") as file:

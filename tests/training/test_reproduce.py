@@ -9,8 +9,8 @@ TRAIN = Path(__file__).parents[2] / "train"
 
 def test_what_a_recipe_needs_is_made_before_it(tmp_path: Path) -> None:
     shutil.copytree(TRAIN / "recipes", tmp_path / "train/recipes")
-    shutil.copy(TRAIN / "reproduce", tmp_path / "train")
-    script = runpy.run_path(str(tmp_path / "train/reproduce"))
+    shutil.copy(TRAIN / "reproduce.py", tmp_path / "train")
+    script = runpy.run_path(str(tmp_path / "train/reproduce.py"))
     recipes = tmp_path / "train/recipes"
     assert script["what_is_missing"](recipes / "default.toml") == ["first", "lean", "middle", "second"]
     assert script["what_is_missing"](recipes / "third.toml") == ["first", "lean", "middle", "second", "accurate"]

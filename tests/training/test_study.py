@@ -113,10 +113,10 @@ def test_a_study_from_end_to_end(
     rows = [f"{n % 7},{' '.join(map(str, image.ravel()))},{usage[n]}" for n, image in enumerate(images)]
     (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
     table = tmp_path / "table.csv"
-    script = runpy.run_path(str(ROOT / "train/study"))
+    script = runpy.run_path(str(ROOT / "train/study.py"))
 
     def call(*options: str) -> tuple[dict[str, str], str]:
-        line = ["train/study", str(study), "--data", str(tmp_path / "fer2013.csv"), "--results", str(table)]
+        line = ["train/study.py", str(study), "--data", str(tmp_path / "fer2013.csv"), "--results", str(table)]
         monkeypatch.setattr(sys, "argv", [*line, "--output", str(tmp_path / "runs"), *options])
         script["main"]()
         (row,) = read_table(table)

@@ -40,8 +40,8 @@ def live() -> Live:
 def test_the_newest_picture_is_taken_and_none_is_queued(live: Live) -> None:
     numbers, ages = [], []
     with live(IMAGES) as camera:
-        for moment in camera.frames():
-            numbers.append(moment.number)
+        for frame in camera.frames():
+            numbers.append(frame.number)
             ages.append(time.monotonic() - camera.came_s)
             assert camera._waiting.qsize() <= 1
             if len(numbers) == 5:
@@ -56,7 +56,7 @@ def test_the_newest_picture_is_taken_and_none_is_queued(live: Live) -> None:
 @pytest.mark.parametrize(("every", "least"), [("0.3s", 0.3), ("6f", None)])
 def test_only_those_that_are_wanted(live: Live, every: str, least: float | None) -> None:
     with live(IMAGES) as camera:
-        seen = [(moment.number, moment.time_s) for moment in camera.frames(FrameSampling.parse(every), seconds=1.2)]
+        seen = [(frame.number, frame.time_s) for frame in camera.frames(FrameSampling.parse(every), seconds=1.2)]
     assert 2 <= len(seen) <= 8
     stretches = [time_s // least if least else number // 6 for number, time_s in seen]
     assert stretches == sorted(set(stretches))
@@ -122,7 +122,7 @@ def test_what_was_looked_at_is_recorded_with_its_boxes(live: Live, backend: Back
     with pytest.raises(KeyboardInterrupt):
         record()
     with Video(str(target)) as video:
-        shown = [(moment.time_s, moment.pixels()) for moment in video.frames()]
+        shown = [(frame.time_s, frame.pixels()) for frame in video.frames()]
     assert [time_s for time_s, _ in shown] == pytest.approx(sorted(set(times)), abs=0.01)
     for _, pixels in shown:
         line = pixels[90, 100:].astype(int)  # right of the red square: the blue one, in a box that is not blue

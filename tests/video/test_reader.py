@@ -16,7 +16,7 @@ from .conftest import Encode, moving, with_squares
 
 def times(path: Path, every: str) -> list[tuple[int, float]]:
     with Video(str(path)) as video:
-        found = [(moment.number, moment.time_s) for moment in video.frames(FrameSampling.parse(every))]
+        found = [(frame.number, frame.time_s) for frame in video.frames(FrameSampling.parse(every))]
         assert video.trouble is None
     return found
 
@@ -32,8 +32,8 @@ def test_sampled_by_time_and_by_pictures(encode: Encode, tmp_path: Path, suffix:
 def test_pixels_are_those_that_were_encoded(encode: Encode, tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mp4", moving())
     with Video(str(path)) as video:
-        for moment, image in zip(video.frames(), moving(), strict=True):
-            pixels = moment.pixels()
+        for frame, image in zip(video.frames(), moving(), strict=True):
+            pixels = frame.pixels()
             assert pixels.shape == image.shape
             assert np.abs(pixels.astype(int) - image).mean() < 4
 
@@ -75,9 +75,9 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
         container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     with Video(str(tmp_path / "clip.mkv")) as video:
-        moment = next(video.frames())
-    pixels = moment.pixels()
-    assert (pixels.shape, moment.scale) == ((240, 640, 3), 1)
+        frame = next(video.frames())
+    pixels = frame.pixels()
+    assert (pixels.shape, frame.scale) == ((240, 640, 3), 1)
     columns = np.nonzero(pixels[60, :, 0] > 150)[0]
     assert (columns.min(), columns.max()) == pytest.approx((80, 159), abs=3)
 
@@ -85,8 +85,8 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
 def test_large_pictures_are_reduced_and_say_so(encode: Encode, tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mp4", [np.zeros((1000, 3840, 3), np.uint8)], preset="ultrafast")
     with Video(str(path)) as video:
-        moment = next(video.frames())
-        assert (moment.pixels().shape, moment.scale) == ((500, 1920, 3), 2)
+        frame = next(video.frames())
+        assert (frame.pixels().shape, frame.scale) == ((500, 1920, 3), 2)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_of_a_truncated_one_the_beginning_is_read(noise: bytes, tmp_path: Path, 
     path = tmp_path / "clip.mkv"
     path.write_bytes(noise[: round(share * len(noise))])
     with Video(str(path)) as video:
-        numbers = [moment.number for moment in video.frames()]
+        numbers = [frame.number for frame in video.frames()]
     assert abs(len(numbers) - 40 * share) <= 4
     assert numbers == list(range(len(numbers)))
     assert video.trouble
@@ -115,7 +115,7 @@ def test_of_a_damaged_one_what_is_sound_is_read(encode: Encode, tmp_path: Path) 
     content[middle : middle + 300] = bytes(300)
     (tmp_path / "clip.mkv").write_bytes(content)
     with Video(str(tmp_path / "clip.mkv")) as video:
-        numbers = [moment.number for moment in video.frames()]
+        numbers = [frame.number for frame in video.frames()]
     assert 10 < len(numbers) <= 40
     assert len(numbers) == 40 or video.trouble
 

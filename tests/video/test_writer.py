@@ -34,8 +34,8 @@ def left_edges(path: Path) -> list[int]:
     """Finds the box's left line in each picture: it is the only thing that is not gray in this row."""
     edges = []
     with Video(str(path)) as video:
-        for moment in video.frames():
-            line = moment.pixels()[130].astype(int)
+        for frame in video.frames():
+            line = frame.pixels()[130].astype(int)
             edges.append(int(np.nonzero(line[:, 0] - line[:, 2] > 60)[0].min()))
         assert video.trouble is None
     return edges

@@ -131,7 +131,7 @@ class Graph:
         else:
             node.input.append(name)
 
-    def follower(self, tensor: str) -> Any:
+    def tracker(self, tensor: str) -> Any:
         """The only node that reads a tensor; None where there are several or it is an output of the graph."""
         users = self.users.get(tensor, [])
         return users[0] if len(users) == 1 and tensor not in self.outputs else None
@@ -139,7 +139,7 @@ class Graph:
     def activation(self, convolution: Convolution) -> str:
         """The tensor that leaves a convolution, after its ReLU if it has one to itself."""
         tensor = str(convolution.node.output[0])
-        node = self.follower(tensor)
+        node = self.tracker(tensor)
         return str(node.output[0]) if node is not None and node.op_type == "Relu" else tensor
 
     def pixel_offset(self, tensor: str) -> float | None:

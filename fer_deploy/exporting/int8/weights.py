@@ -68,9 +68,9 @@ def _factors(largest: Array, reach: Array, strength: float) -> Array:
 
 def _next(graph: Graph, first: Convolution, known: Mapping[str, Convolution]) -> Convolution | None:
     """The convolution that alone reads the first one's channels, with nothing between that a factor cannot pass."""
-    node = graph.follower(first.node.output[0])
+    node = graph.tracker(first.node.output[0])
     while node is not None and node.op_type in EQUAL_UNDER_SCALING:
-        node = graph.follower(node.output[0])
+        node = graph.tracker(node.output[0])
     second = known.get(node.name) if node is not None and node.op_type == "Conv" else None
     fits = second is not None and first.plain and second.plain and second.groups == 1
     return second if second is not None and fits and second.weights.shape[1] == len(first.weights) else None

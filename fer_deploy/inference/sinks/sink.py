@@ -77,7 +77,7 @@ class Sink(ABC):
     def __init__(self, target: str, overwrite: bool = False) -> None:
         self.target = target
         self.overwrite = overwrite
-        self.journal: ResumeState | None = None
+        self.resume_state: ResumeState | None = None
         self._rows: list[Cells] = []
         self._flushed = time.monotonic()
         self._place: int | None = None
@@ -127,8 +127,8 @@ class Sink(ABC):
     def __enter__(self) -> Self:
         with self._explained():
             self._open()
-            if self.journal is not None:
-                self.journal.begin()
+            if self.resume_state is not None:
+                self.resume_state.begin()
             if not self._place:
                 self._begin()
         return self
@@ -179,8 +179,8 @@ class Sink(ABC):
         finally:
             with self._explained():
                 self._close()
-        if kind is None and self.journal is not None:
-            self.journal.end()
+        if kind is None and self.resume_state is not None:
+            self.resume_state.end()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -93,9 +93,9 @@ def table_sink(target: str, overwrite: bool = False, resume: bool = False) -> Si
     if suffix not in (".csv", ".jsonl", ".parquet"):
         raise UsageError(f"The output {target!r} must end in .csv, .jsonl or .parquet, or be - for standard output")
     if target != STDOUT and not resume:
-        from fer_deploy.system.files import check_new
+        from fer_deploy.system.files import check_writable
 
-        check_new(target, overwrite, or_resume(target))
+        check_writable(target, overwrite, hint=or_resume(target))
     if suffix == ".parquet":
         from fer_deploy.inference.sinks.parquet import ParquetSink
 

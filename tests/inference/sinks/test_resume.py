@@ -45,7 +45,7 @@ ROWS = [row(index) for index in range(900)]
 
 def sink(path: Path, resume: bool = False) -> Sink:
     made = table_sink(str(path), resume=resume)
-    made.journal = ResumeState(str(path), SETTINGS)
+    made.resume_state = ResumeState(str(path), SETTINGS)
     return made
 
 

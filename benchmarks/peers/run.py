@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What a user would pick instead, beside fer-deploy: the same pictures, in one run, in turns.
 
-    benchmarks/peers/run FOLDER --setup                       # makes the environments in FOLDER, 3.4 GB
-    benchmarks/peers/run FOLDER --data fer2013.zip --output benchmarks/results/
-    benchmarks/peers/run FOLDER --rounds 1 --seconds 0.2 --only fer-tflite,benchmark_app     # does it work?
+    benchmarks/peers/run.py FOLDER --setup                       # makes the environments in FOLDER, 3.4 GB
+    benchmarks/peers/run.py FOLDER --data fer2013.zip --output benchmarks/results/
+    benchmarks/peers/run.py FOLDER --rounds 1 --seconds 0.2 --only fer-tflite,benchmark_app     # does it work?
 
 Each peer is a process in an environment of its own that waits until it is its turn. First each one tries its batch
 sizes and keeps the fastest, then the rounds begin. Ratios are taken round by round. A peer that cannot run is a row
@@ -182,7 +182,7 @@ def start(peer: Peer, job: Row, folder: Path, work: Path) -> Worker:
     """Starts a worker in its environment, which sees fer-deploy only if it is the driver's own."""
     python = folder / peer.environment / "bin/python" if peer.environment else Path(sys.executable)
     if not python.exists():
-        raise WorkerError(f"there is no {python}; run: benchmarks/peers/run {folder} --setup --only {peer.name}")
+        raise WorkerError(f"there is no {python}; run: benchmarks/peers/run.py {folder} --setup --only {peer.name}")
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     if not peer.environment:
         env["PYTHONPATH"] = str(HERE.parents[1])

@@ -2,12 +2,12 @@
 """Writes into the model card what can be measured of the shipped bundles: copies, confidence, mirror images.
 
     pip install -e . matplotlib
-    train/card --data fer2013.zip
-    train/card --data fer2013.zip --bundle fast
+    train/card.py --data fer2013.zip
+    train/card.py --data fer2013.zip --bundle fast
 
 Accuracy without copies and the calibration error are computed from Keras's answers that the bundle holds; the model
-itself runs (OpenVINO, fp32) for the accuracy with ``--tta flip`` alone, a minute or two. ``train/reproduce --ship``
-calls this; call it after ``export/reproduce --ship``. Beside the card, ``results/<bundle>/reliability.png`` is drawn.
+itself runs (OpenVINO, fp32) for the accuracy with ``--tta flip`` alone, a minute or two. ``train/reproduce.py --ship``
+calls this; call it after ``export/reproduce.py --ship``. ``results/<bundle>/reliability.png`` is drawn, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fer_deploy.data.fer2013 import PRIVATE, PUBLIC, Fer2013
 from fer_deploy.data.fer2013_reader import load_fer2013
 from fer_deploy.errors import FerDeployError, UsageError
 from fer_deploy.metrics.accuracy import score
-from fer_deploy.metrics.calibration import BINS, draw_reliability, reliability, tempered
+from fer_deploy.metrics.calibration import BINS, draw_reliability, reliability, with_temperature
 from fer_deploy.metrics.duplicates import copies_table, without_copies
 from fer_deploy.verification.reference import recorded_predictions, run_all
 
@@ -53,7 +53,7 @@ def main() -> None:
             CARD.write_text(with_figures(CARD.read_text(encoding="utf-8"), name, lines), encoding="utf-8")
             print("\n".join(lines), flush=True)
     except FerDeployError as error:
-        sys.exit(f"train/card: {error}")
+        sys.exit(f"train/card.py: {error}")
 
 
 def with_figures(card: str, name: str, lines: list[str]) -> str:
@@ -146,7 +146,10 @@ def temperature_of(bundle: Bundle) -> float:
 
 def versions(answers: NDArray[np.float32], temperature: float) -> dict[str, NDArray[np.floating]]:
     """Gives the answers as they ship and, where a temperature made them so, as they were before."""
-    return {**({"as trained": tempered(answers, 1 / temperature)} if temperature != 1 else {}), "as shipped": answers}
+    return {
+        **({"as trained": with_temperature(answers, 1 / temperature)} if temperature != 1 else {}),
+        "as shipped": answers,
+    }
 
 
 def spaced(text: str) -> str:

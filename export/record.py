@@ -2,8 +2,8 @@
 """Verifies a shipped bundle on this machine and keeps the result in it, where ``--backend auto`` and tables read it.
 
     pip install -e '.[export,onnx]'
-    export/record --data fer2013.zip
-    export/record --bundle fast --data fer2013.zip
+    export/record.py --data fer2013.zip
+    export/record.py --bundle fast --data fer2013.zip
 
 Records hold for the CPU class or GPU that they were made on; those of other machines stay, as long as the files that
 they are of do. Run it on a quiet machine: the speeds decide what ``auto`` takes.
@@ -42,12 +42,12 @@ def main() -> None:
         partition = load_fer2013(args.data).partition(args.split)
         outcome = verify(bundle, partition, args.split, select("all", "all", ""), Gate(bundle.target_accuracy))
         if not outcome.passed:
-            sys.exit("export/record: not kept:\n" + "\n".join(outcome.failures))
+            sys.exit("export/record.py: not kept:\n" + "\n".join(outcome.failures))
         present = {artefact.sha256 for artefact in bundle.artefacts}
         kept = [record for record in bundle.verification if record.artefact_sha256 in present]
         dataclasses.replace(bundle, verification=merge(kept, records_of(outcome))).save()
     except FerDeployError as error:
-        sys.exit(f"export/record: {error}")
+        sys.exit(f"export/record.py: {error}")
     for row in records_of(outcome):
         variant = f"{row.backend:9}{row.precision:9}"
         quality = f"{row.accuracy:7.2%} {row.drift_points:+.2f} {row.agreement:8.2%}"

@@ -2,7 +2,7 @@
 """Which calibration is right for INT8: methods x numbers of pictures x draws, measured on FER-2013's PublicTest.
 
     pip install -e '.[export,onnx]' matplotlib
-    export/study --data fer2013.zip
+    export/study.py --data fer2013.zip
 
 Writes ``export/results/calibration-<CPU class>.json``, ``.md`` and ``.png``. The files that it measures are made as
 ``fer-deploy export`` makes them, from the shipped bundle's fp32 file; int8 runs on OpenVINO, int8-trt is simulated in

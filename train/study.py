@@ -2,8 +2,8 @@
 """Trains what a study lists, one run after the other, and adds a row for each to ``results/ablations.csv``.
 
     pip install -e '.[train]' torch
-    KERAS_BACKEND=torch train/study train/studies/settings.toml --data fer2013.zip
-    train/study train/studies/settings.toml --data fer2013.zip --only no-erase --final
+    KERAS_BACKEND=torch train/study.py train/studies/settings.toml --data fer2013.zip
+    train/study.py train/studies/settings.toml --data fer2013.zip --only no-erase --final
 
 A study is a TOML file: a ``base`` recipe, ``seeds``, and tables ``[[run]]`` with the keys that differ. It can be
 stopped at any time: started again, it goes on with the epoch that was not finished and leaves out what has a row.
@@ -58,7 +58,7 @@ def main() -> None:
             if run.name in wanted:
                 train(args.study.stem, run, data, output / f"{run.name}-{run.recipe.seed}", args.results, args.final)
     except FerDeployError as error:
-        sys.exit(f"train/study: {error}")
+        sys.exit(f"train/study.py: {error}")
 
 
 def train(study: str, run: Run, data: Fer2013, folder: Path, results: Path, final: bool) -> None:

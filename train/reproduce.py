@@ -2,13 +2,13 @@
 """Reproduces a shipped model from the data set to the bundle, and says how its accuracy compares.
 
     pip install -e '.[train,export,onnx]' torch
-    KERAS_BACKEND=torch train/reproduce --data fer2013.zip
-    KERAS_BACKEND=torch train/reproduce --data fer2013.zip --recipe train/recipes/fast.toml
+    KERAS_BACKEND=torch train/reproduce.py --data fer2013.zip
+    KERAS_BACKEND=torch train/reproduce.py --data fer2013.zip --recipe train/recipes/fast.toml
 
 Trains a recipe (resumable: start it again and it goes on), exports the bundle into ``runs/<recipe>/bundle`` as
 ``export/recipes/<recipe>.toml`` says, or with the built-in choices, and compares with what ships. With ``--ship`` the
 bundle takes the place of the shipped one of the recipe's name, the results that may be published go to
-``results/<recipe>`` and the tables into ``MODEL_CARD.md``, those of ``train/card`` included.
+``results/<recipe>`` and the tables into ``MODEL_CARD.md``, those of ``train/card.py`` included.
 
 A recipe that starts from the weights in ``runs/<other>``, or is taught by the bundle there, needs that one first: what
 is not there yet is made, from ``recipes/<other>.toml``: for ``default`` these are ``first``, ``lean``, ``middle``
@@ -55,7 +55,7 @@ def main() -> None:
             train(args.data, HERE / f"recipes/{needed}.toml", RUNS / needed)
             export(args.data, RUNS / needed, export_recipe_of(needed))
     except FerDeployError as error:
-        sys.exit(f"train/reproduce: {error}")
+        sys.exit(f"train/reproduce.py: {error}")
     train(args.data, args.recipe, output)
     if args.ship:
         publish(output, HERE / "results" / name)
@@ -63,8 +63,8 @@ def main() -> None:
     before = shipped_accuracy(name)
     if args.ship:
         model = str(output / "model.keras")
-        run(str(ROOT / "export/reproduce"), model, "--bundle", name, "--data", args.data, "--ship")
-        run(str(HERE / "card"), "--bundle", name, "--data", args.data)
+        run(str(ROOT / "export/reproduce.py"), model, "--bundle", name, "--data", args.data, "--ship")
+        run(str(HERE / "card.py"), "--bundle", name, "--data", args.data)
     else:
         export(args.data, output, export_recipe)
     compare(output, before)

@@ -2,15 +2,15 @@
 """Remakes a shipped bundle from a Keras file, and says whether its files come out the same.
 
     pip install -e '.[export,onnx]'
-    export/reproduce --data fer2013.zip                # from the shipped bundle's own model.keras
-    export/reproduce                                   # the same without INT8
-    export/reproduce --bundle fast --data fer2013.zip
-    export/reproduce runs/default/model.keras --data fer2013.zip --ship
+    export/reproduce.py --data fer2013.zip                # from the shipped bundle's own model.keras
+    export/reproduce.py                                   # the same without INT8
+    export/reproduce.py --bundle fast --data fer2013.zip
+    export/reproduce.py runs/default/model.keras --data fer2013.zip --ship
 
 ``recipes/<bundle>.toml`` says how. Its ``fit_temperature`` holds for a model that is given; the shipped bundle's own
 has had its chance. The bundle is written to ``runs/export/<bundle>``. With ``--ship`` it takes the place of the
-shipped one and is verified here, which ``export/record`` does for other machines. ``train/reproduce`` starts a step
-earlier, with the training.
+shipped one and is verified here, which ``export/record.py`` does for other machines. ``train/reproduce.py`` starts
+a step earlier, with the training.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ def main() -> None:
             made = dataclasses.replace(made, verification=shipped.verification if shipped else ())
         made.save()
     except FerDeployError as error:
-        sys.exit(f"export/reproduce: {error}")
+        sys.exit(f"export/reproduce.py: {error}")
     print(f"Written: {made.path} in {time.perf_counter() - start:.0f} s")
     for artefact in made.artefacts:
         before = shipped.find(artefact.format, artefact.precision) if shipped else None
         print(f"{artefact.file:20} {artefact.size / 1e6:5.2f} MB  {verdict(artefact, before)}")
     if args.ship:  # in a process of its own, so that no other runtime's threads disturb its speeds
-        record = [sys.executable, ROOT / "export/record"]
+        record = [sys.executable, ROOT / "export/record.py"]
         sys.exit(subprocess.run([*record, "--bundle", args.bundle, "--data", args.data], check=False).returncode)
 
 

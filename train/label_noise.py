@@ -2,8 +2,8 @@
 """Finds Training pictures whose labels are doubtful, for a recipe's ``excluded``.
 
     pip install -e '.[train]' torch
-    KERAS_BACKEND=torch train/label_noise --data fer2013.zip
-    KERAS_BACKEND=torch train/study train/studies/label_noise.toml --data fer2013.zip
+    KERAS_BACKEND=torch train/label_noise.py --data fer2013.zip
+    KERAS_BACKEND=torch train/study.py train/studies/label_noise.toml --data fer2013.zip
 
 Training is cut into folds; for each, a network is trained on the others, for a few epochs and without teachers, and
 asked about the pictures of this one, which it has not seen. In each class the pictures whose label it believes least
@@ -62,7 +62,7 @@ def main() -> None:
         with written_whole(args.output / "excluded.txt") as partial:
             partial.write_text("".join(f"{training.names[i]}\n" for i in np.flatnonzero(marked)), encoding="utf-8")
     except FerDeployError as error:
-        sys.exit(f"train/label_noise: {error}")
+        sys.exit(f"train/label_noise.py: {error}")
     agreed = float((answers.argmax(axis=1) == training.labels).mean())
     print(f"{agreed:.2%} of {len(marked)} labels are believed; {marked.sum()} are left out: {args.output}/excluded.txt")
     for label, name in enumerate(LABELS):
