@@ -225,7 +225,7 @@ def _markdown(rows: Sequence[Row]) -> list[str]:
     lines = [
         "# What was tried",
         "",
-        "Made by `train/study` from the CSV file beside it. PublicTest is that of the best epoch; PrivateTest is of",
+        "Made by `train/study.py` from the CSV file beside it. PublicTest is that of the best epoch; PrivateTest is of",
         "finalists only. Minutes are the clock's, whatever else the machine did, pauses of the training included.",
     ]
     lines += ["", f"| {' | '.join(_SHOWN)} |", "|---|---|---|" + "---:|" * 3 + "---|" + "---:|" * 5]
