@@ -93,14 +93,14 @@ def fold_dense_scaling(graph: Any) -> None:
     """
     users, constants = _users(graph), _constants(graph)
     for node in [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in constants]:
-        following = users.get(node.output[0], ())
-        if len(following) != 1 or following[0].op_type != "Mul" or following[0].output[0] not in users:
+        scaling = _only_user(node, users)
+        if scaling is None or scaling.op_type != "Mul" or scaling.output[0] not in users:
             continue
-        factors = [constants[name] for name in following[0].input if name in constants]
+        factors = [constants[name] for name in scaling.input if name in constants]
         weights = constants[node.input[1]]  # (in, out)
         if len(factors) == 1 and factors[0].shape in ((), (1,), weights.shape[-1:]):
             _replace_input(graph, node, 1, weights.astype(np.float64) * factors[0])
-            _bypass(graph, following[0])
+            _bypass(graph, scaling)
 
 
 def fold_flatten_order(graph: Any) -> None:
@@ -149,8 +149,9 @@ def _channels(tensor: str, makers: dict[str, Any], constants: dict[str, Float]) 
     """Returns the channels of a feature map, from the convolution that it comes from; 0 where it is unknown."""
     while (node := makers.get(tensor)) is not None and node.op_type in KEEPS_CHANNELS:
         tensor = node.input[0]
-    known = node is not None and node.op_type == "Conv" and node.input[1] in constants
-    return int(constants[node.input[1]].shape[0]) if node is not None and known else 0
+    if node is None or node.op_type != "Conv" or node.input[1] not in constants:
+        return 0
+    return int(constants[node.input[1]].shape[0])
 
 
 def _scalar_affine(node: Any, tensor: str, constants: dict[str, Float]) -> tuple[float, float] | None:
