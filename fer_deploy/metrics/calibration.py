@@ -87,6 +87,16 @@ def reliability(probabilities: NDArray[np.floating[Any]], labels: NDArray[np.uin
     )
 
 
+def log_loss(probabilities: NDArray[np.floating[Any]], labels: NDArray[np.uint8]) -> float:
+    """Returns the mean negative log-likelihood of the true classes, in nats.
+
+    Args:
+        probabilities: Shape (N, 7), N >= 1.
+        labels: Shape (N,), 0..6.
+    """
+    return -float(_logarithms(probabilities.astype(np.float64))[np.arange(len(labels)), labels].mean())
+
+
 def fit_temperature(probabilities: NDArray[np.floating[Any]], labels: NDArray[np.uint8]) -> float:
     """Finds the number to divide the logits by so that the labels are most likely.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fer_deploy.data.fer2013 import PUBLIC, TRAINING, Fer2013, Partition
 from fer_deploy.errors import TrainingError
+from fer_deploy.metrics.calibration import log_loss
 from fer_deploy.training.augmentation import scale
 from fer_deploy.training.batches import epoch_batches, steps_per_epoch
 from fer_deploy.training.checkpoint import FILE, Arrays, Checkpoint, check_folder
@@ -209,17 +210,6 @@ class _Training:
             "public_log_loss": log_loss(public, self.public.labels),
             "clean_accuracy": float((clean.argmax(axis=1) == self.clean.labels).mean()),
         }
-
-
-def log_loss(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> float:
-    """Returns the mean negative log-likelihood, in nats.
-
-    Args:
-        probabilities: Shape (N, 7).
-        labels: Class indices, shape (N,).
-    """
-    taken = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(taken.astype(np.float64), 1e-12)).mean())
 
 
 def predict(model: keras.Model, images: NDArray[Any], batch_size: int = 256) -> NDArray[np.float32]:
