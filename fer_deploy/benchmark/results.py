@@ -110,7 +110,7 @@ def known_accuracy(bundle: Bundle, variant: ModelVariant, device: str, machine: 
 
     Args:
         bundle: Whose records.
-        form: Which form.
+        variant: Which variant.
         device: What it ran on.
         machine: CPU class or GPU.
     """

@@ -96,7 +96,7 @@ def tune(
 
     Args:
         bundle: Whose form.
-        form: Which.
+        variant: Which.
         device: ``auto``, ``cpu``, ``cuda``, ...
         turn_s: Seconds for each turn.
         progress: Told how far it is.

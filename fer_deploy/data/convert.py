@@ -70,7 +70,7 @@ def convert(
     Args:
         data: What to write.
         target: Where to.
-        form: One of ``FORMS``; guessed from the target without it.
+        data_format: One of ``FORMS``; guessed from the target without it.
         overwrite: Replace what is there.
         names: Add a column ``name`` to a CSV whose pictures have names other than those that the reader makes;
             without it the CSV has the original three columns, and the names are lost.
@@ -181,8 +181,8 @@ def write_table(path: Path, images: Iterable[NamedImage], data_format: str, *, n
 
     Args:
         path: Where to.
-        pictures: The rows, in their order.
-        form: ``csv`` or ``icml.csv``, with ``.gz`` or ``.zip`` behind it where it is to be packed.
+        images: The rows, in their order.
+        data_format: ``csv`` or ``icml.csv``, with ``.gz`` or ``.zip`` behind it where it is to be packed.
         names: Add the column ``name``.
     """
     table = data_format.removesuffix(".gz").removesuffix(".zip")

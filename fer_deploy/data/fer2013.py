@@ -89,7 +89,7 @@ class Fer2013:
 
     Args:
         source: Where it came from.
-        form: ``zip``, ``folder`` or ``csv`` (a zipped or gzipped CSV is ``csv``).
+        data_format: ``zip``, ``folder`` or ``csv`` (a zipped or gzipped CSV is ``csv``).
         partitions: Partition name -> pictures; ``Test`` stands for both test sets where they can't be told apart.
         skipped: What was left out under ``skip_bad``.
         notes: What the user should know about how it was read, one line each.

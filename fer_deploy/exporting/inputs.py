@@ -43,7 +43,7 @@ class ExportInputs:
     Args:
         precisions: What is made, fp32 first.
         calibration: Pictures to calibrate INT8 with; None where none is made.
-        pictures: What to compare on.
+        images: What to compare on.
         tests: Test partition -> pictures and labels: Keras's answers to them are recorded.
         recipe: How INT8 is made.
     """

@@ -106,7 +106,7 @@ class Network:
         """Runs pictures of one size.
 
         Args:
-            pictures: float32 (N, 3, H, W), C-contiguous.
+            images: float32 (N, 3, H, W), C-contiguous.
             hint: ``LATENCY`` where nothing else runs: all cores for this call; ``THROUGHPUT`` where other threads
                 call, too.
 
@@ -187,7 +187,7 @@ class FaceNetwork(ABC):
         """Looks at pictures of one size.
 
         Args:
-            pictures: uint8 (N, H, W, 3), RGB, H and W multiples of 32.
+            images: uint8 (N, H, W, 3), RGB, H and W multiples of 32.
             floor: The least score that counts.
             hint: See ``Network.run``.
 
@@ -215,7 +215,7 @@ class Detector(ABC):
         """Finds the faces of a picture.
 
         Args:
-            picture: uint8 (H, W, 3) as RGB, or (H, W) gray; upright.
+            image: uint8 (H, W, 3) as RGB, or (H, W) gray; upright.
             hint: ``THROUGHPUT`` where several threads look at pictures, else ``LATENCY``.
 
         Returns:

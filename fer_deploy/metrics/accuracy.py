@@ -119,7 +119,7 @@ def compare(
 
     Args:
         found: float32, shape (N, 7), finite.
-        ground: Keras's, of the same shape.
+        reference: Keras's, of the same shape.
         labels: Shape (N,), 0..6; None where there are none.
     """
     ours, theirs = found.argmax(axis=1), reference.argmax(axis=1)

@@ -46,7 +46,7 @@ def without_copies(predictions: Mapping[str, NDArray[np.float32]], data: Fer2013
     """Scores test partitions without copies, and both together as ``Test``.
 
     Args:
-        answers: Partition -> probabilities, shape (N, 7), in the data set's order.
+        predictions: Partition -> probabilities, shape (N, 7), in the data set's order.
         data: With these partitions and Training.
 
     Returns:

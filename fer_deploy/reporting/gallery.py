@@ -56,7 +56,7 @@ class Gallery:
 
         Args:
             prediction: The row.
-            picture: Its small picture as a WebP file, where there will be no file to make it from.
+            image: Its small picture as a WebP file, where there will be no file to make it from.
         """
         if image is not None:
             self._images[self.seen] = image

@@ -46,7 +46,7 @@ class Page:
         about: Called in the end: what the page tells of the run, as name and text.
         overwrite: Whether a file that exists already is replaced.
         shown: How many faces it shows at most.
-        picture: Gives the small picture of a row as it comes, where there will be no file to make it from.
+        image: Gives the small picture of a row as it comes, where there will be no file to make it from.
         open_video: See ``Gallery``.
 
     Raises:

@@ -202,9 +202,9 @@ class Checkup:
         checked: A row per backend, device and precision.
         decision: What ``auto`` takes, and why.
         settings: Its batch size, streams and threads, and why: one line.
-        pictures: How many the self-test ran.
-        ground: What they were compared with: ``recorded`` answers of Keras, ``keras`` itself, or None.
-        ground_reason: Why there was nothing to compare with.
+        images: How many the self-test ran.
+        reference: What they were compared with: ``recorded`` answers of Keras, ``keras`` itself, or None.
+        reference_reason: Why there was nothing to compare with.
     """
 
     machine: dict[str, Any]

@@ -45,7 +45,7 @@ class Selection:
     """What one verification or measurement looks at.
 
     Args:
-        forms: In the order of tables.
+        variants: In the order of tables.
         named: Backends that the user named, so that one of them not running is an error.
         required: Forms that must really run and pass.
     """

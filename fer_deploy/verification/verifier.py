@@ -147,7 +147,7 @@ def examine(
         selection: Which forms.
         images: uint8, shape (N, 48, 48, 1).
         labels: Shape (N,); None where there are none.
-        ground: Keras's answers to the pictures.
+        reference: Keras's answers to the pictures.
         judge: Tells what is missed.
         options: How to run.
 
@@ -254,7 +254,7 @@ class Verification:
         split: ``PublicTest``, ``PrivateTest``, ``Test``, or ``probe``.
         n: Pictures.
         examined: A row per form with its answers.
-        ground: What they were compared with.
+        reference: What they were compared with.
         limits: The gate, for JSON.
         failures: One line for each form that failed or is required and did not run; none where all is well.
         tta: How more than one look at a picture made its answer; None where one did.
@@ -297,7 +297,8 @@ def verify(
         selection: Which forms.
         gate: What they must reach.
         options: How they are run.
-        ground: Keras's answers to these pictures; None to ask Keras, or the bundle's record where it is not installed.
+        reference: Keras's predictions for these images; None to ask Keras, or the bundle's record where it is not
+            installed.
 
     Raises:
         MissingDependencyError, UnavailableError: A backend that was named, or all of them, cannot run here.

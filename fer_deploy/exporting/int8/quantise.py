@@ -43,7 +43,7 @@ class Observed:
         proto: The ModelProto, float32.
         counts: Tensor -> histogram (counts, edges).
         patches: Convolution's name -> sums over its input patches.
-        pictures: Calibration pictures.
+        images: Calibration pictures.
         pairs: Pairs of convolutions that were equalised.
     """
 
