@@ -70,7 +70,7 @@ def convert(
     Args:
         data: What to write.
         target: Where to.
-        data_format: One of ``FORMS``; guessed from the target without it.
+        data_format: One of ``DATA_FORMATS``; guessed from the target without it.
         overwrite: Replace what is there.
         names: Add a column ``name`` to a CSV whose pictures have names other than those that the reader makes;
             without it the CSV has the original three columns, and the names are lost.
